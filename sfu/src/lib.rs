@@ -1,0 +1,4 @@
+//! The media core.
+pub mod event;
+pub mod id;
+pub mod relay;

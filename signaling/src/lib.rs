@@ -1,0 +1,3 @@
+//! The realtime core.
+pub mod id;
+pub mod media;
