@@ -1,0 +1,280 @@
+// What travels on the wire, as docs/protocol.md describes it. Field names are the wire's own; the classes of the SDK
+// speak camelCase.
+
+/** Every message in both directions. */
+export interface Envelope<T = Record<string, unknown>> {
+  type: string;
+  data: T;
+  timestamp?: string;
+  metadata?: Metadata;
+}
+
+export interface Metadata {
+  channel?: string;
+  /** Rises by one per persistent message of a channel, within an epoch. */
+  seq?: number;
+  epoch?: string;
+  /** Chosen by the sender of a request; on messages from the server, what repeats are recognised by. */
+  id?: string;
+  reply_to?: string;
+}
+
+export interface Position {
+  epoch: string;
+  seq: number;
+}
+
+export interface Established {
+  user_id: string;
+  session_id: string;
+  name: string;
+  heartbeat_ms: number;
+  server_time: string;
+  resume_token: string;
+}
+
+export interface Subscribed<S = unknown> {
+  channel: string;
+  epoch: string;
+  seq: number;
+  /** True when every message missed since `since` follows in order. */
+  recovered: boolean;
+  state: S;
+}
+
+export interface WireError {
+  code: string;
+  message: string;
+  retryable: boolean;
+  retry_after_ms?: number;
+  /** What exactly is in the way, when `code` alone does not say: `slow_mode`, `timeout`, `banned`, … */
+  reason?: string;
+}
+
+export type Role = 'streamer' | 'moderator' | 'vip' | 'viewer';
+export type Quality = 'auto' | 'high' | 'medium' | 'low';
+export type Codec = 'auto' | 'vp8' | 'vp9' | 'h264' | 'av1';
+export type MediaKind = 'audio' | 'video';
+
+export interface User {
+  id: string;
+  name: string;
+  role?: Role;
+}
+
+export interface Comment {
+  id: string;
+  user: User & { role: Role };
+  text: string;
+  highlighted: boolean;
+  created_at: string;
+  client_id?: string;
+}
+
+export interface Layer {
+  rid: string | null;
+  width: number;
+  height: number;
+  fps: number;
+  bitrate_bps: number;
+}
+
+export interface Track {
+  track: number;
+  kind: MediaKind;
+  codec: string;
+  muted: boolean;
+  /** Lowest first. */
+  layers: Layer[];
+}
+
+export interface RoomSettings {
+  /** 0 when slow mode is off. */
+  slow_mode_seconds: number;
+  pinned: Comment | null;
+  by?: string | User;
+}
+
+/** `subscribed.state` of `live:<stream>`. */
+export interface LiveState {
+  live: boolean;
+  stream_id: string | null;
+  title: string;
+  tags: string[];
+  started_at: string | null;
+  streamer: User | null;
+  viewers: number;
+  tracks: Track[];
+  /** The caller's own. */
+  role: Role;
+  settings: RoomSettings;
+  /** The last 50, oldest first. */
+  comments: Comment[];
+  timed_out_until: string | null;
+}
+
+export interface StreamSummary {
+  /** The stream's name, as in `live:<id>` and `/watch/<id>`. */
+  id: string;
+  stream_id: string;
+  title: string;
+  tags: string[];
+  started_at: string;
+  viewers: number;
+  streamer: User | null;
+}
+
+export interface StreamsUpdate {
+  streams: StreamSummary[];
+}
+
+export interface StreamStarted {
+  stream_id: string;
+  title: string;
+  tags?: string[];
+  started_at: string;
+  tracks: Track[];
+  streamer?: User | null;
+}
+
+export interface StreamEnded {
+  stream_id: string;
+  reason: string;
+  duration_ms: number;
+  peak_viewers: number;
+}
+
+export interface Presence {
+  user?: User;
+  users?: User[];
+  count: number;
+}
+
+export interface CommentDeleted {
+  id: string;
+  by: string | User;
+}
+
+export interface UserModerated {
+  user_id: string;
+  action: 'kick' | 'ban' | 'unban' | 'timeout';
+  seconds?: number | null;
+  until?: string | null;
+  reason?: string | null;
+  by?: string | User;
+}
+
+export interface RoleChanged {
+  user_id: string;
+  role: Role;
+  by?: string | User;
+}
+
+export interface ReactionsUpdate {
+  counts: Record<string, number>;
+}
+
+export interface StreamStats {
+  /** Bits a second. */
+  bitrate: number;
+  fps: number;
+  rtt_ms: number | null;
+  /** 0 to 1, before repair. */
+  loss: number;
+  layers: Layer[];
+  viewers: number;
+}
+
+export interface SessionDescription {
+  sdp: string;
+  session: string;
+}
+
+export interface Candidate {
+  /** `null` ends candidates. */
+  candidate: string | null;
+  sdp_mid: string | null;
+  session: string;
+}
+
+export interface QualityChanged {
+  session?: string;
+  quality?: Quality;
+  layer: Layer;
+  reason: string;
+}
+
+export interface WatchUnavailable {
+  session?: string;
+  kind: MediaKind;
+  codec: string;
+}
+
+export interface MediaClosed {
+  session: string;
+  reason: string;
+}
+
+/** What messages of `live:<stream>` carry, by type. */
+export interface LiveMessages {
+  stream_started: StreamStarted;
+  stream_ended: StreamEnded;
+  tracks_update: { tracks: Track[] };
+  viewers_update: { count: number };
+  user_joined: Presence;
+  user_left: Presence;
+  comment: Comment;
+  comment_deleted: CommentDeleted;
+  user_moderated: UserModerated;
+  room_settings: RoomSettings;
+  role_changed: RoleChanged;
+  reactions_update: ReactionsUpdate;
+  stream_stats: StreamStats;
+  webrtc_offer: SessionDescription;
+  webrtc_answer: SessionDescription;
+  ice_candidate: Candidate;
+  quality_changed: QualityChanged;
+  watch_unavailable: WatchUnavailable;
+  media_closed: MediaClosed;
+}
+
+/** Given to the callback that provides tokens. */
+export interface TokenRequest {
+  /** `connect`: any valid token will do. `refresh`: the present one is about to expire or was refused: a new one, please. */
+  purpose: 'connect' | 'refresh';
+}
+
+export type TokenSource = string | ((request: TokenRequest) => string | Promise<string>);
+
+/** The part of a clock that the SDK uses; tests bring their own. */
+export interface Clock {
+  now(): number;
+  setTimeout(callback: () => void, ms: number): unknown;
+  clearTimeout(handle: unknown): void;
+}
+
+/** The part of a WebSocket that the SDK uses. */
+export interface Socket {
+  readonly readyState: number;
+  readonly protocol: string;
+  onopen: ((event: any) => void) | null;
+  onmessage: ((event: any) => void) | null;
+  onclose: ((event: any) => void) | null;
+  onerror: ((event: any) => void) | null;
+  send(text: string): void;
+  close(code?: number, reason?: string): void;
+}
+
+export interface ConnectionOptions {
+  token: TokenSource;
+  /** Where the server is; the page's own origin by default. `https:` and `wss:` are both understood. */
+  url?: string;
+  /** How long a request waits for its reply. */
+  requestTimeoutMs?: number;
+  WebSocket?: new (url: string, protocols: string[]) => Socket;
+  clock?: Clock;
+  /** Gives numbers from 0 up to 1; jitter is drawn from it. */
+  random?: () => number;
+}
+
+export type ConnectionState = 'idle' | 'connecting' | 'open' | 'waiting' | 'closed';
