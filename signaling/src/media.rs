@@ -12,6 +12,7 @@ use crate::id::StreamName;
 pub struct MediaId(pub u64);
 
 /// What the hub asks of the media plane.
+#[expect(missing_docs, reason = "each variant names its fields")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum MediaIntent {
     /// Let `media` publish into a stream; an earlier publisher of it is replaced. Answered by `Answer` or `Refused`.
@@ -47,6 +48,7 @@ pub enum MediaIntent {
 }
 
 /// What the hub hears from the media plane.
+#[expect(missing_docs, reason = "each variant names its fields")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum MediaReply {
     /// SDP answer.

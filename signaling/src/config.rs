@@ -1,0 +1,240 @@
+//! Every limit and interval of the realtime core. The shell validates what people set; a core takes the values as they
+//! are. What happens at a limit is written beside it.
+
+use std::time::Duration;
+
+/// Limits and intervals. `Default` is what the server runs with unless told otherwise.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Sessions and their sockets.
+    pub session: Session,
+    /// The queue towards one session.
+    pub outbox: Outbox,
+    /// Channels and their history.
+    pub channel: Channel,
+    /// Live streams.
+    pub live: Live,
+    /// Comments, reactions and their moderation.
+    pub chat: Chat,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            session: Session {
+                max_sessions: 50_000,
+                max_sessions_per_user: 20,
+                message_bytes_max: 64 * 1024,
+                heartbeat: Duration::from_secs(25),
+                idle_timeout: Duration::from_secs(60),
+                resume_window: Duration::from_secs(30),
+                close_linger: Duration::from_secs(5),
+                messages_per_second: 30,
+                messages_burst: 120,
+                abuse_budget: 60,
+                abuse_forgiven_per_second: 2,
+                max_subscriptions: 32,
+                max_watches: 8,
+                drain_delay_min: Duration::from_millis(500),
+                drain_spread: Duration::from_secs(10),
+            },
+            outbox: Outbox {
+                bytes_max: 1024 * 1024,
+                messages_max: 1024,
+                batch_frames_max: 64,
+                batch_bytes_max: 256 * 1024,
+            },
+            channel: Channel {
+                max_channels: 10_000,
+                history_messages: 500,
+                history_bytes: 256 * 1024,
+                linger: Duration::from_secs(60),
+                pending_max: 1024,
+                directory_interval: Duration::from_millis(1000),
+                directory_streams_max: 200,
+            },
+            live: Live {
+                takeover: Takeover::Reject,
+                publisher_grace: Duration::from_millis(10_000),
+                connect_timeout: Duration::from_secs(5),
+                start_timeout: Duration::from_secs(60),
+                max_viewers: 10_000,
+                viewers_interval: Duration::from_millis(500),
+                join_interval: Duration::from_millis(1000),
+                join_batch_max: 50,
+                leave_delay: Duration::from_secs(3),
+                wait_max: Duration::from_secs(30),
+                waiting_max: 1000,
+                pending_media_requests_max: 8,
+                title_characters_max: 140,
+                tags_max: 10,
+                tag_characters_max: 32,
+            },
+            chat: Chat {
+                recent_comments: 50,
+                comments_per_minute: 60,
+                comments_burst: 5,
+                reactions_per_second: 5,
+                reactions_burst: 20,
+                reactions_interval: Duration::from_millis(500),
+                reaction_kinds_max: 16,
+                pending_writes_max: 1024,
+                remembered_client_ids: 512,
+                remembered_writers: 4096,
+                slow_mode_max: Duration::from_secs(600),
+                timeout_max: Duration::from_secs(14 * 24 * 3600),
+                kick_cooldown: Duration::from_secs(30),
+                bans_max: 10_000,
+                roles_max: 1000,
+            },
+        }
+    }
+}
+
+/// Sessions and their sockets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Session {
+    /// Sessions of this node, attached or resumable; memory for the idle ones is a few KiB each.
+    /// At the limit new sockets are closed with 4029.
+    pub max_sessions: usize,
+    /// Sessions of one user: a person has a few tabs and devices. At the limit new sockets are closed with 4029.
+    pub max_sessions_per_user: usize,
+    /// Bytes of one message, the contract's 64 KiB. Larger ones are answered with `too_large`.
+    pub message_bytes_max: usize,
+    /// How long a session may be silent before it is pinged: under the 30 s after which mobile networks forget idle
+    /// connections.
+    pub heartbeat: Duration,
+    /// How long a session may be silent before it is closed with 4008: two heartbeats and some network trouble.
+    pub idle_timeout: Duration,
+    /// How long a session can be resumed after its socket went: a page reload or a network change fits.
+    pub resume_window: Duration,
+    /// How long a close waits for what is still being written before the socket is cut.
+    pub close_linger: Duration,
+    /// Messages a second of one session. Beyond the burst: `rate_limited`.
+    pub messages_per_second: u32,
+    /// Messages at once: a browser trickles some dozens of candidates in one go.
+    pub messages_burst: u32,
+    /// Bad or excessive messages that a session may send at once. Beyond: closed with 4529.
+    pub abuse_budget: u32,
+    /// How many of them are forgiven each second.
+    pub abuse_forgiven_per_second: u32,
+    /// Channels of one session. At the limit: `conflict`.
+    pub max_subscriptions: usize,
+    /// Streams that one session watches at a time. At the limit: `conflict`.
+    pub max_watches: usize,
+    /// The shortest `reconnect_after_ms` when draining: time for the process to be replaced.
+    pub drain_delay_min: Duration,
+    /// Over how long reconnections are spread beyond that.
+    pub drain_spread: Duration,
+}
+
+/// The queue towards one session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outbox {
+    /// Bytes queued and in flight. Beyond, droppable messages go first, then the session is closed with 4002.
+    pub bytes_max: usize,
+    /// Messages queued and in flight, likewise.
+    pub messages_max: usize,
+    /// Frames in one write: enough to fill a socket buffer, few enough that a closing session does not wait long.
+    pub batch_frames_max: usize,
+    /// Bytes in one write, except that one frame always goes.
+    pub batch_bytes_max: usize,
+}
+
+/// Channels and their history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Channel {
+    /// Channels with state in memory. At the limit: `unavailable`.
+    pub max_channels: usize,
+    /// Messages kept for recovery. Older gaps are told as `recovered: false`.
+    pub history_messages: usize,
+    /// Bytes kept for recovery, likewise; must be well under the outbox.
+    pub history_bytes: usize,
+    /// How long a channel that nobody uses keeps its epoch and history.
+    pub linger: Duration,
+    /// Requests that wait for a channel to be loaded. At the limit: `unavailable`.
+    pub pending_max: usize,
+    /// How often `streams_update` goes out at most.
+    pub directory_interval: Duration,
+    /// Streams that one `streams_update` or list names, longest running first.
+    pub directory_streams_max: usize,
+}
+
+/// What happens when a second publisher comes to a stream whose publisher is present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takeover {
+    /// The second is refused (409, `conflict`).
+    Reject,
+    /// The second replaces the first.
+    Replace,
+}
+
+/// Live streams.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Live {
+    /// A second publisher on a stream with a present one.
+    pub takeover: Takeover,
+    /// How long a stream goes on without its publisher.
+    pub publisher_grace: Duration,
+    /// How long a publisher that negotiates counts as present before media was ever heard.
+    pub connect_timeout: Duration,
+    /// How long a started stream may wait for its first media: the streamer may be reading a permission prompt.
+    pub start_timeout: Duration,
+    /// Connections that watch one stream. At the limit: `unavailable`.
+    pub max_viewers: usize,
+    /// How often `viewers_update` goes out at most: the contract's twice a second.
+    pub viewers_interval: Duration,
+    /// How often joins and leaves go out at most.
+    pub join_interval: Duration,
+    /// Joins and leaves told by name in one interval; the rest only count.
+    pub join_batch_max: usize,
+    /// How long somebody must be away to have left: a reload is no leave.
+    pub leave_delay: Duration,
+    /// The longest `Prefer: wait=N`.
+    pub wait_max: Duration,
+    /// WHEP requests that wait for one stream. At the limit: `unavailable`.
+    pub waiting_max: usize,
+    /// Requests about one connection that wait for the media plane. At the limit: `rate_limited`.
+    pub pending_media_requests_max: usize,
+    /// Characters of a title; longer: `invalid_field`.
+    pub title_characters_max: usize,
+    /// Tags of a stream; more: `invalid_field`.
+    pub tags_max: usize,
+    /// Characters of a tag; longer: `invalid_field`.
+    pub tag_characters_max: usize,
+}
+
+/// Comments, reactions and their moderation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chat {
+    /// Comments that come with `subscribed`: the contract's 50.
+    pub recent_comments: usize,
+    /// Comments a minute of one user on one stream, moderators and VIPs excepted. Beyond the burst: `rate_limited`.
+    pub comments_per_minute: u32,
+    /// Comments at once, likewise.
+    pub comments_burst: u32,
+    /// Reactions a second of one session. Beyond the burst: `rate_limited`.
+    pub reactions_per_second: u32,
+    /// Reactions at once, likewise.
+    pub reactions_burst: u32,
+    /// How often reaction counts go out.
+    pub reactions_interval: Duration,
+    /// Different emoji in one interval; more are not counted, and the sender is told `rate_limited`.
+    pub reaction_kinds_max: usize,
+    /// Writes of one stream that wait for the store. At the limit: `unavailable`.
+    pub pending_writes_max: usize,
+    /// Comments whose `client_id` is remembered per stream; older repeats are recognised by the store.
+    pub remembered_client_ids: usize,
+    /// Writers whose pace is remembered per stream. At the limit the one who wrote longest ago is forgotten.
+    pub remembered_writers: usize,
+    /// The slowest slow mode; more: `invalid_field`.
+    pub slow_mode_max: Duration,
+    /// The longest timeout; longer is a ban.
+    pub timeout_max: Duration,
+    /// How long a kicked user stays out.
+    pub kick_cooldown: Duration,
+    /// Bans and timeouts of one stream. At the limit: `conflict`.
+    pub bans_max: usize,
+    /// Roles given on one stream. At the limit: `conflict`.
+    pub roles_max: usize,
+}

@@ -1,0 +1,124 @@
+//! What the hub counts: plain numbers, copied out by the shell when it wants them.
+
+/// Wire types in both directions, for counters with a bounded label set. Anything else counts as `other`.
+pub const MESSAGE_TYPES: [&str; 46] = [
+    "connection_established",
+    "subscribe",
+    "unsubscribe",
+    "subscribed",
+    "ack",
+    "error",
+    "ping",
+    "pong",
+    "refresh_token",
+    "draining",
+    "start_stream",
+    "end_stream",
+    "stream_started",
+    "tracks_changed",
+    "stream_ended",
+    "webrtc_offer",
+    "webrtc_answer",
+    "ice_candidate",
+    "watch",
+    "stop_watching",
+    "watch_unavailable",
+    "watch_ended",
+    "set_quality",
+    "quality_changed",
+    "viewers_update",
+    "user_joined",
+    "user_left",
+    "comment",
+    "delete_comment",
+    "comment_deleted",
+    "kick",
+    "ban",
+    "unban",
+    "timeout",
+    "user_moderated",
+    "slow_mode",
+    "pin_comment",
+    "room_settings",
+    "set_role",
+    "role_changed",
+    "reaction",
+    "reactions_update",
+    "stream_stats",
+    "streams_update",
+    "publisher_replaced",
+    "other",
+];
+
+/// Messages of one type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TypeCount {
+    /// The wire type, one of [`MESSAGE_TYPES`].
+    pub kind: &'static str,
+    /// Received from sessions, whatever became of them.
+    pub received: u64,
+    /// Handed out in writes.
+    pub sent: u64,
+}
+
+/// One reading: gauges of this moment and counters since the start.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Gauge: attached sessions that connected without a channel in the path.
+    pub sessions_multiplexed: u64,
+    /// Gauge: attached sessions that connected to a live channel.
+    pub sessions_live: u64,
+    /// Gauge: sessions without a socket that may still be resumed.
+    pub sessions_resumable: u64,
+    /// Gauge: channels with state in memory.
+    pub channels: u64,
+    /// Gauge: streams whose media has been announced and that have not ended.
+    pub live_streams: u64,
+    /// Gauge: connections that watch, over WebSocket and WHEP.
+    pub live_viewers: u64,
+    /// Gauge: bytes in all outboxes.
+    pub outbox_bytes: u64,
+    /// Counters by wire type.
+    pub messages: Vec<TypeCount>,
+    /// Sockets that became sessions.
+    pub connects: u64,
+    /// Of these, resumed sessions.
+    pub resumes: u64,
+    /// Sockets closed because a limit on sessions was reached.
+    pub sessions_refused: u64,
+    /// Sessions closed because they read too slowly.
+    pub slow_consumers: u64,
+    /// Droppable messages that were dropped or overtaken.
+    pub messages_dropped: u64,
+    /// Messages and comments refused for their pace.
+    pub rate_limited: u64,
+    /// Messages refused as malformed.
+    pub bad_messages: u64,
+    /// Sessions closed for abuse.
+    pub abuse_closes: u64,
+    /// Sessions closed for silence.
+    pub idle_closes: u64,
+    /// Sessions closed because their token ended.
+    pub token_expiries: u64,
+    /// Subscriptions with `since` that were served without a gap.
+    pub recoveries: u64,
+    /// Subscriptions with `since` whose gap was larger than the history.
+    pub recovery_failures: u64,
+    /// Comments stored.
+    pub comments: u64,
+    /// Kicks, bans, unbans and timeouts carried out.
+    pub moderations: u64,
+    /// Publishers refused because another one was present.
+    pub publish_conflicts: u64,
+    /// Publishers that came back within the grace time.
+    pub publisher_returns: u64,
+    /// Streams announced.
+    pub streams_started: u64,
+    /// Streams ended.
+    pub streams_ended: u64,
+    /// Store requests that failed.
+    pub store_failures: u64,
+    /// Requests refused because a queue or table of the hub was full.
+    pub limits_hit: u64,
+}
