@@ -150,6 +150,8 @@ pub enum CloseReason {
     Replaced,
     /// The stream ended.
     StreamEnded,
+    /// DTLS failed: the certificate is not the one of the SDP, or of a kind this server does not take.
+    Failed,
     /// A fault of ours inside this peer, logged and counted.
     Internal,
 }
