@@ -1,0 +1,439 @@
+//! The table of keys: how each is read, shown and explained. A key that is not here does not parse.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use toml::Value;
+use tracing::level_filters::LevelFilter;
+
+use super::value::{
+    Bad, Secret, boolean, duration, integer, list, masked, parsed, show_duration, show_integer,
+    show_list, show_size, size, text, word,
+};
+use super::{Config, LogFormat, Origins, Takeover};
+
+const TAKEOVERS: &[(&str, Takeover)] =
+    &[("reject", Takeover::Reject), ("replace", Takeover::Replace)];
+const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+/// One key.
+pub struct Key {
+    /// Dotted, as in `http.listen`.
+    pub name: &'static str,
+    /// What a good value looks like, to follow "expected".
+    pub expected: &'static str,
+    /// Reads a value into the tree.
+    pub(super) set: fn(&mut Config, &Value) -> Result<(), Bad>,
+    /// The effective value, none when it is unset or left to the server.
+    pub(super) show: fn(&Config) -> Option<Value>,
+}
+
+/// Every key there is.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "dev",
+        expected: "true or false",
+        set: |c, v| {
+            c.dev = Some(boolean(v)?);
+            Ok(())
+        },
+        show: |c| Some(Value::Boolean(c.is_dev())),
+    },
+    Key {
+        name: "http.listen",
+        expected: "an address and a port, as in \"127.0.0.1:8080\"",
+        set: |c, v| {
+            c.http.listen = parsed(v)?;
+            Ok(())
+        },
+        show: |c| Some(Value::String(c.http.listen.to_string())),
+    },
+    Key {
+        name: "http.tls.cert",
+        expected: "the path of a PEM file with the certificate chain",
+        set: |c, v| {
+            c.http.tls_cert = Some(text(v)?.into());
+            Ok(())
+        },
+        show: |c| {
+            Some(Value::String(
+                c.http.tls_cert.as_ref()?.display().to_string(),
+            ))
+        },
+    },
+    Key {
+        name: "http.tls.key",
+        expected: "the path of a PEM file with the private key",
+        set: |c, v| {
+            c.http.tls_key = Some(text(v)?.into());
+            Ok(())
+        },
+        show: |c| {
+            Some(Value::String(
+                c.http.tls_key.as_ref()?.display().to_string(),
+            ))
+        },
+    },
+    Key {
+        name: "http.allowed_origins",
+        expected: "a list of origins, as in [\"https://example.org\"], or [\"*\"], or [] for the same origin",
+        set: |c, v| {
+            c.http.allowed_origins = origins(&list(v)?)?;
+            Ok(())
+        },
+        show: |c| {
+            Some(match &c.http.allowed_origins {
+                Origins::Same => show_list::<String>(&[]),
+                Origins::Any => show_list(&["*"]),
+                Origins::Listed(origins) => show_list(origins),
+            })
+        },
+    },
+    Key {
+        name: "http.handshake_timeout",
+        expected: "a time from \"100ms\" to \"60s\"",
+        set: |c, v| {
+            c.http.handshake_timeout = short_duration(v)?;
+            Ok(())
+        },
+        show: |c| Some(show_duration(c.http.handshake_timeout)),
+    },
+    Key {
+        name: "sfu.workers",
+        expected: "a number from 1 to 256",
+        set: |c, v| {
+            c.sfu.workers = integer(v, 1, 256)? as usize;
+            Ok(())
+        },
+        show: |c| Some(show_integer(c.sfu.workers)),
+    },
+    Key {
+        name: "sfu.udp_port_base",
+        expected: "a port number, or 0",
+        set: |c, v| {
+            c.sfu.udp_port_base = integer(v, 0, u16::MAX.into())? as u16;
+            Ok(())
+        },
+        show: |c| Some(show_integer(c.sfu.udp_port_base)),
+    },
+    Key {
+        name: "sfu.listen_ip",
+        expected: "an IP address, as in \"0.0.0.0\"",
+        set: |c, v| {
+            c.sfu.listen_ip = Some(parsed(v)?);
+            Ok(())
+        },
+        show: |c| Some(Value::String(c.media_ip().to_string())),
+    },
+    Key {
+        name: "sfu.advertised_ips",
+        expected: "a list of IP addresses that viewers reach, as in [\"203.0.113.7\"]",
+        set: |c, v| {
+            c.sfu.advertised_ips = advertised_ips(&list(v)?)?;
+            Ok(())
+        },
+        show: |c| Some(show_list(&c.sfu.advertised_ips)),
+    },
+    Key {
+        name: "sfu.ice_servers",
+        expected: "a list of STUN URLs, as in [\"stun:stun.example.org:3478\"]",
+        set: |c, v| {
+            c.sfu.ice_servers = ice_servers(list(v)?)?;
+            Ok(())
+        },
+        show: |c| Some(show_list(&c.sfu.ice_servers)),
+    },
+    Key {
+        name: "store.url",
+        expected: "an SQLite URL, as in \"sqlite://redred.db\" (PostgreSQL is not supported by this version)",
+        set: |c, v| {
+            c.store.url = store_url(text(v)?)?;
+            Ok(())
+        },
+        show: |c| Some(Value::String(c.store.url.clone())),
+    },
+    Key {
+        name: "auth.secret",
+        expected: "a text of at least 32 bytes",
+        set: |c, v| {
+            c.auth.secret = Some(Secret::new(text(v)?));
+            Ok(())
+        },
+        show: |c| c.auth.secret.as_ref().map(|_| masked()),
+    },
+    Key {
+        name: "auth.jwks_file",
+        expected: "the path of a JSON Web Key Set (RFC 7517)",
+        set: |c, v| {
+            c.auth.jwks_file = Some(text(v)?.into());
+            Ok(())
+        },
+        show: |c| {
+            Some(Value::String(
+                c.auth.jwks_file.as_ref()?.display().to_string(),
+            ))
+        },
+    },
+    Key {
+        name: "auth.api_keys",
+        expected: "a list of keys of at least 16 characters",
+        set: |c, v| {
+            c.auth.api_keys = list(v)?.into_iter().map(Secret::new).collect();
+            Ok(())
+        },
+        show: |c| {
+            Some(Value::Array(
+                c.auth.api_keys.iter().map(|_| masked()).collect(),
+            ))
+        },
+    },
+    Key {
+        name: "live.publisher_grace_ms",
+        expected: "milliseconds from 0 to 600000",
+        set: |c, v| {
+            c.live.publisher_grace = Duration::from_millis(integer(v, 0, 600_000)?);
+            Ok(())
+        },
+        show: |c| Some(show_integer(c.live.publisher_grace.as_millis())),
+    },
+    Key {
+        name: "live.takeover",
+        expected: "\"reject\" or \"replace\"",
+        set: |c, v| {
+            c.live.takeover = word(v, TAKEOVERS)?;
+            Ok(())
+        },
+        show: |c| Some(show_word(c.live.takeover, TAKEOVERS)),
+    },
+    Key {
+        name: "live.max_viewers",
+        expected: "a number from 1 to 1000000",
+        set: |c, v| {
+            c.live.max_viewers = integer(v, 1, 1000000)? as usize;
+            Ok(())
+        },
+        show: |c| Some(show_integer(c.live.max_viewers)),
+    },
+    Key {
+        name: "websocket.heartbeat",
+        expected: "a time from \"1s\" to \"10m\"",
+        set: |c, v| {
+            c.websocket.heartbeat = duration(v, 1, 600)?;
+            Ok(())
+        },
+        show: |c| Some(show_duration(c.websocket.heartbeat)),
+    },
+    Key {
+        name: "websocket.idle_timeout",
+        expected: "a time from \"2s\" to \"1h\"",
+        set: |c, v| {
+            c.websocket.idle_timeout = duration(v, 2, 3600)?;
+            Ok(())
+        },
+        show: |c| Some(show_duration(c.websocket.idle_timeout)),
+    },
+    Key {
+        name: "websocket.write_timeout",
+        expected: "a time from \"1s\" to \"5m\"",
+        set: |c, v| {
+            c.websocket.write_timeout = duration(v, 1, 300)?;
+            Ok(())
+        },
+        show: |c| Some(show_duration(c.websocket.write_timeout)),
+    },
+    Key {
+        name: "websocket.message_bytes_max",
+        expected: "a size from \"4kib\" to \"64kib\"",
+        set: |c, v| {
+            c.websocket.message_bytes_max = size(v, 4 * 1024, 64 * 1024)?;
+            Ok(())
+        },
+        show: |c| Some(show_size(c.websocket.message_bytes_max)),
+    },
+    Key {
+        name: "websocket.fragments_max",
+        expected: "a number from 1 to 1024",
+        set: |c, v| {
+            c.websocket.fragments_max = integer(v, 1, 1024)? as usize;
+            Ok(())
+        },
+        show: |c| Some(show_integer(c.websocket.fragments_max)),
+    },
+    Key {
+        name: "websocket.outbox_bytes",
+        expected: "a size from \"64kib\" to \"64mib\"",
+        set: |c, v| {
+            c.websocket.outbox_bytes = size(v, 64 * 1024, 64 * 1024 * 1024)?;
+            Ok(())
+        },
+        show: |c| Some(show_size(c.websocket.outbox_bytes)),
+    },
+    Key {
+        name: "websocket.outbox_messages",
+        expected: "a number from 16 to 65536",
+        set: |c, v| {
+            c.websocket.outbox_messages = integer(v, 16, 65_536)? as usize;
+            Ok(())
+        },
+        show: |c| Some(show_integer(c.websocket.outbox_messages)),
+    },
+    Key {
+        name: "limits.connections",
+        expected: "a number from 1 to 1048576",
+        set: |c, v| {
+            c.limits.connections = integer(v, 1, 1_048_576)? as usize;
+            Ok(())
+        },
+        show: |c| Some(show_integer(c.limits.connections)),
+    },
+    Key {
+        name: "limits.connections_per_address",
+        expected: "a number from 1 to 1048576",
+        set: |c, v| {
+            c.limits.connections_per_address = integer(v, 1, 1_048_576)? as usize;
+            Ok(())
+        },
+        show: |c| Some(show_integer(c.limits.connections_per_address)),
+    },
+    Key {
+        name: "limits.sessions",
+        expected: "a number from 1 to 1000000",
+        set: |c, v| {
+            c.limits.sessions = integer(v, 1, 1000000)? as usize;
+            Ok(())
+        },
+        show: |c| Some(show_integer(c.limits.sessions)),
+    },
+    Key {
+        name: "limits.sessions_per_user",
+        expected: "a number from 1 to 1000000",
+        set: |c, v| {
+            c.limits.sessions_per_user = integer(v, 1, 1000000)? as usize;
+            Ok(())
+        },
+        show: |c| Some(show_integer(c.limits.sessions_per_user)),
+    },
+    Key {
+        name: "log.format",
+        expected: "\"text\" or \"json\"",
+        set: |c, v| {
+            c.log.format = word(v, LOG_FORMATS)?;
+            Ok(())
+        },
+        show: |c| Some(show_word(c.log.format, LOG_FORMATS)),
+    },
+    Key {
+        name: "log.level",
+        expected: "error, warn, info, debug or trace, or directives such as \"info,redred::http=debug\"",
+        set: |c, v| {
+            c.log.level = log_level(text(v)?)?;
+            Ok(())
+        },
+        show: |c| Some(Value::String(c.log.level.clone())),
+    },
+    Key {
+        name: "shutdown.grace",
+        expected: "a time from \"0s\" to \"10m\"",
+        set: |c, v| {
+            c.shutdown.grace = duration(v, 0, 600)?;
+            Ok(())
+        },
+        show: |c| Some(show_duration(c.shutdown.grace)),
+    },
+];
+
+/// Keys of the contract whose feature this version does not have: parsing them would promise something untrue.
+const UNSUPPORTED: &[(&str, &str)] = &[
+    ("auth.jwks_url", "fetching keys; use auth.jwks_file"),
+    ("chat", "chat rooms"),
+    ("cluster", "clusters of nodes"),
+    ("notifications", "notifications"),
+    ("sfu.tcp_port", "ICE over TCP"),
+    ("webhooks", "webhooks"),
+    ("websocket.compress_min_bytes", "compression"),
+];
+
+/// Finds a key, or says why there is none.
+pub(super) fn find(name: &str) -> Result<&'static Key, String> {
+    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+        return Ok(key);
+    }
+    let covers = |prefix: &str| {
+        name.strip_prefix(prefix)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    if let Some((_, feature)) = UNSUPPORTED.iter().find(|(prefix, _)| covers(prefix)) {
+        return Err(format!(
+            "expected no such key: this version does not support {feature}"
+        ));
+    }
+    let near = KEYS
+        .iter()
+        .map(|key| (strsim::damerau_levenshtein(key.name, name), key.name))
+        .min();
+    Err(match near {
+        Some((distance, near)) if distance <= 3 => {
+            format!("unknown key, expected perhaps {near}")
+        }
+        Some(_) | None => "unknown key, expected one of those in config/redred.toml".to_owned(),
+    })
+}
+
+fn origins(list: &[String]) -> Result<Origins, Bad> {
+    if list.is_empty() {
+        return Ok(Origins::Same);
+    }
+    if list == ["*"] {
+        return Ok(Origins::Any);
+    }
+    let normal = list
+        .iter()
+        .map(|origin| crate::http::origin::normalise(origin).ok_or(Bad));
+    Ok(Origins::Listed(normal.collect::<Result<_, _>>()?))
+}
+
+fn advertised_ips(list: &[String]) -> Result<Vec<IpAddr>, Bad> {
+    let ips = list.iter().map(|ip| ip.parse().map_err(|_| Bad));
+    let ips = ips.collect::<Result<Vec<IpAddr>, Bad>>()?;
+    let is_reachable = |ip: &IpAddr| !ip.is_unspecified() && !ip.is_multicast();
+    ips.iter().all(is_reachable).then_some(ips).ok_or(Bad)
+}
+
+fn ice_servers(urls: Vec<String>) -> Result<Vec<String>, Bad> {
+    let is_stun = |url: &String| {
+        let host = url.strip_prefix("stun:").or(url.strip_prefix("stuns:"));
+        // The URL stands between angle brackets in a Link header.
+        host.is_some_and(|host| {
+            !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && b != b'>')
+        })
+    };
+    urls.iter().all(is_stun).then_some(urls).ok_or(Bad)
+}
+
+fn store_url(url: String) -> Result<String, Bad> {
+    url.starts_with("sqlite:").then_some(url).ok_or(Bad)
+}
+
+fn log_level(text: String) -> Result<String, Bad> {
+    // A lone word that is no level would be taken for the name of a module, and silence everything else.
+    let is_directive = |part: &str| {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+        level.trim().parse::<LevelFilter>().is_ok()
+    };
+    let is_filter = tracing_subscriber::EnvFilter::try_new(&text).is_ok();
+    (is_filter && text.split(',').all(is_directive))
+        .then_some(text)
+        .ok_or(Bad)
+}
+
+fn short_duration(value: &Value) -> Result<Duration, Bad> {
+    let duration = duration(value, 0, 60)?;
+    (duration >= Duration::from_millis(100))
+        .then_some(duration)
+        .ok_or(Bad)
+}
+
+fn show_word<T: PartialEq>(meaning: T, words: &[(&str, T)]) -> Value {
+    let found = words.iter().find(|(_, known)| *known == meaning);
+    Value::String(found.map_or("", |(word, _)| word).to_owned())
+}
