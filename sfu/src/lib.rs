@@ -17,7 +17,9 @@
 pub mod config;
 pub mod error;
 pub mod event;
+pub mod forward;
 pub mod id;
+pub mod layer;
 pub mod relay;
 mod shard;
 pub mod stats;

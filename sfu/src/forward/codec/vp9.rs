@@ -1,0 +1,274 @@
+//! Hot path. VP9 in RTP (RFC 9628).
+//!
+//! ```text
+//!      0 1 2 3 4 5 6 7
+//!     +-+-+-+-+-+-+-+-+
+//!     |I|P|L|F|B|E|V|Z| P 0: predicted from no other picture; B: the (layer) frame starts here
+//!     |M| PictureID   | when I; 15 bits when M
+//!     | TID |U| SID |D| when L
+//!     |   TL0PICIDX   | when L and not F
+//!     | P_DIFF      |N| when F and P, up to three
+//!     | scalability.. | when V, with the size of each spatial layer when Y
+//! ```
+
+use std::sync::Arc;
+
+use super::bits::Bits;
+use super::{Meta, Numbering};
+
+/// The picture numbers of one packet and where they stand.
+#[derive(Clone, Copy, Debug)]
+pub struct Descriptor {
+    picture_id: Option<PictureId>,
+    tl0_pic_idx: Option<Tl0PicIdx>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct PictureId {
+    value: u16,
+    offset: u8,
+    is_15_bit: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Tl0PicIdx {
+    value: u8,
+    offset: u8,
+}
+
+impl Descriptor {
+    /// PictureID, 7 or 15 bits.
+    pub fn picture_id(&self) -> Option<u16> {
+        self.picture_id.map(|id| id.value)
+    }
+
+    /// Running index of base temporal layer frames, in non-flexible mode.
+    pub fn tl0_pic_idx(&self) -> Option<u8> {
+        self.tl0_pic_idx.map(|index| index.value)
+    }
+
+    /// A copy of `payload` with other numbers. str0m has no patch for VP9, so this costs a copy of the packet; the
+    /// caller asks only when the numbers differ, which is after a first switch.
+    pub fn patched(&self, payload: &[u8], picture_id: u16, tl0_pic_idx: u8) -> Arc<[u8]> {
+        let mut copy: Arc<[u8]> = Arc::from(payload);
+        // A new allocation has one owner.
+        if let Some(bytes) = Arc::get_mut(&mut copy) {
+            if let Some(id) = self.picture_id {
+                let at = usize::from(id.offset);
+                if id.is_15_bit {
+                    put(bytes, at, 0x80 | (picture_id >> 8) as u8 & 0x7f);
+                    put(bytes, at + 1, picture_id as u8);
+                } else {
+                    put(bytes, at, picture_id as u8 & 0x7f);
+                }
+            }
+            if let Some(index) = self.tl0_pic_idx {
+                put(bytes, usize::from(index.offset), tl0_pic_idx);
+            }
+        }
+        copy
+    }
+}
+
+fn put(bytes: &mut [u8], at: usize, value: u8) {
+    if let Some(byte) = bytes.get_mut(at) {
+        *byte = value;
+    }
+}
+
+/// Reads the payload descriptor and, at the start of a keyframe, the size of the picture.
+pub fn inspect(payload: &[u8]) -> Meta {
+    parse(payload).unwrap_or_default()
+}
+
+fn parse(payload: &[u8]) -> Option<Meta> {
+    let flags = *payload.first()?;
+    let (has_picture_id, is_predicted, has_layers) =
+        (flags & 0x80 != 0, flags & 0x40 != 0, flags & 0x20 != 0);
+    let (is_flexible, starts_frame, has_structure) =
+        (flags & 0x10 != 0, flags & 0x08 != 0, flags & 0x02 != 0);
+
+    let mut at = 1usize;
+    let mut descriptor = Descriptor {
+        picture_id: None,
+        tl0_pic_idx: None,
+    };
+    if has_picture_id {
+        let first = *payload.get(at)?;
+        let is_15_bit = first & 0x80 != 0;
+        let high = u16::from(first & 0x7f);
+        let value = if is_15_bit {
+            high << 8 | u16::from(*payload.get(at + 1)?)
+        } else {
+            high
+        };
+        descriptor.picture_id = Some(PictureId {
+            value,
+            offset: at as u8,
+            is_15_bit,
+        });
+        at += if is_15_bit { 2 } else { 1 };
+    }
+    let mut spatial = 0;
+    if has_layers {
+        spatial = *payload.get(at)? >> 1 & 0x07;
+        at += 1;
+        if !is_flexible {
+            descriptor.tl0_pic_idx = Some(Tl0PicIdx {
+                value: *payload.get(at)?,
+                offset: at as u8,
+            });
+            at += 1;
+        }
+    }
+    if is_flexible && is_predicted {
+        for _ in 0..3 {
+            let more = payload.get(at)? & 1 != 0;
+            at += 1;
+            if !more {
+                break;
+            }
+        }
+    }
+
+    let keyframe = !is_predicted && starts_frame && spatial == 0;
+    let mut dimensions = None;
+    if has_structure {
+        (dimensions, at) = structure(payload, at)?;
+    }
+    if keyframe && dimensions.is_none() {
+        dimensions = payload.get(at..).and_then(frame_dimensions);
+    }
+    Some(Meta {
+        keyframe,
+        dimensions,
+        numbering: Numbering::Vp9(descriptor),
+    })
+}
+
+/// The scalability structure (RFC 9628 section 4.2.1): the size of its largest layer, and where it ends.
+fn structure(payload: &[u8], mut at: usize) -> Option<(Option<(u16, u16)>, usize)> {
+    let flags = *payload.get(at)?;
+    at += 1;
+    let mut dimensions = None;
+    if flags & 0x10 != 0 {
+        for _ in 0..=(flags >> 5) {
+            let size = payload.get(at..at + 4)?;
+            let width = u16::from_be_bytes([size[0], size[1]]);
+            let height = u16::from_be_bytes([size[2], size[3]]);
+            if width > 0 && height > 0 {
+                dimensions = Some((width, height));
+            }
+            at += 4;
+        }
+    }
+    if flags & 0x08 != 0 {
+        let pictures = *payload.get(at)?;
+        at += 1;
+        for _ in 0..pictures {
+            let references = usize::from(*payload.get(at)? >> 2 & 0x03);
+            at += 1 + references;
+        }
+    }
+    Some((dimensions, at))
+}
+
+/// The uncompressed header of a key frame (VP9 bitstream specification section 6.2).
+fn frame_dimensions(frame: &[u8]) -> Option<(u16, u16)> {
+    const SYNC_CODE: u32 = 0x49_83_42;
+    const COLOR_SPACE_RGB: u32 = 7;
+
+    let mut bits = Bits::new(frame);
+    if bits.read(2)? != 2 {
+        return None;
+    }
+    let profile = u32::from(bits.bit()?) | u32::from(bits.bit()?) << 1;
+    if profile == 3 {
+        bits.skip(1)?;
+    }
+    let shows_existing = bits.bit()?;
+    let is_inter = bits.bit()?;
+    if shows_existing || is_inter {
+        return None;
+    }
+    bits.skip(2)?; // show_frame, error_resilient_mode
+    if bits.read(24)? != SYNC_CODE {
+        return None;
+    }
+    if profile >= 2 {
+        bits.skip(1)?; // ten_or_twelve_bit
+    }
+    let has_subsampling = profile == 1 || profile == 3;
+    if bits.read(3)? != COLOR_SPACE_RGB {
+        bits.skip(if has_subsampling { 4 } else { 1 })?;
+    } else if has_subsampling {
+        bits.skip(1)?;
+    }
+    let width = bits.read(16)?.checked_add(1)?;
+    let height = bits.read(16)?.checked_add(1)?;
+    Some((u16::try_from(width).ok()?, u16::try_from(height).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Chromium sends it: PictureID, layers, TL0PICIDX, a structure of one layer 1280x720 with one picture.
+    const KEYFRAME: [u8; 14] = [
+        0xaa, 0x81, 0x02, 0x00, 0x09, 0x18, 0x05, 0x00, 0x02, 0xd0, 0x01, 0x04, 0x01, 0x82,
+    ];
+
+    fn descriptor(payload: &[u8]) -> Descriptor {
+        match inspect(payload).numbering {
+            Numbering::Vp9(descriptor) => descriptor,
+            other => panic!("no descriptor: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_keyframe_tells_its_size_and_numbers() {
+        let meta = inspect(&KEYFRAME);
+        assert!(meta.keyframe);
+        assert_eq!(meta.dimensions, Some((1280, 720)));
+        assert_eq!(descriptor(&KEYFRAME).picture_id(), Some(0x102));
+        assert_eq!(descriptor(&KEYFRAME).tl0_pic_idx(), Some(9));
+    }
+
+    #[test]
+    fn upper_spatial_layers_and_predicted_frames_are_no_keyframes() {
+        let mut upper = KEYFRAME;
+        upper[3] = 0x03; // SID 1, D
+        assert!(!inspect(&upper).keyframe);
+        let mut predicted = KEYFRAME;
+        predicted[0] |= 0x40;
+        assert!(!inspect(&predicted).keyframe);
+        let mut later = KEYFRAME;
+        later[0] &= !0x08;
+        assert!(!inspect(&later).keyframe);
+    }
+
+    #[test]
+    fn without_a_structure_the_frame_header_tells_the_size() {
+        // frame_marker 2, profile 0, key frame, show_frame, sync code, color space 1, range 0, 640x360.
+        let payload = [
+            0x08, 0x82, 0x49, 0x83, 0x42, 0x20, 0x27, 0xf0, 0x16, 0x70, 0x00,
+        ];
+        assert_eq!(inspect(&payload).dimensions, Some((640, 360)));
+    }
+
+    #[test]
+    fn patching_changes_the_numbers_and_nothing_else() {
+        let patched = descriptor(&KEYFRAME).patched(&KEYFRAME, 0x7abc, 200);
+        assert_eq!(descriptor(&patched).picture_id(), Some(0x7abc));
+        assert_eq!(descriptor(&patched).tl0_pic_idx(), Some(200));
+        assert_eq!(patched[0], KEYFRAME[0]);
+        assert_eq!(patched[5..], KEYFRAME[5..]);
+    }
+
+    #[test]
+    fn truncation_anywhere_is_harmless() {
+        for end in 0..KEYFRAME.len() {
+            inspect(&KEYFRAME[..end]);
+        }
+    }
+}

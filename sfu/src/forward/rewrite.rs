@@ -1,0 +1,347 @@
+//! Hot path. One numbering towards a viewer, whatever changes behind it.
+//!
+//! A viewer's m-line keeps its SSRC for the life of the session while the source behind it changes: another simulcast
+//! layer, a publisher that came back, another codec. The [`Rewriter`] of the subscription gives each packet an egress
+//! sequence number and timestamp such that the viewer sees one RTP stream.
+//!
+//! ```text
+//! ingress A   10  11  12  14         (13 lost, A later sends 15: dropped after the switch)
+//! ingress B                  70  71  73
+//! egress      500 501 502 504 505 506 508
+//! ```
+//!
+//! Within a source the distance between ingress and egress stays the same, so a packet that was lost or comes late keeps
+//! its place and the viewer's NACKs mean what they say. At a switch the numbers go on without a gap: a gap there
+//! would be asked for and never filled.
+
+use std::time::Instant;
+
+use str0m::rtp::SeqNo;
+
+use super::codec::{Numbering, vp8, vp9};
+use super::dependency;
+use super::packet::{Egress, Packet, SourceId};
+use crate::event::Kind;
+
+/// Sequence numbers behind the highest that may still be filled. A repair takes one or two round trips; at 8 Mbit/s
+/// this is more than half a second. Larger costs memory per subscription, smaller throws repaired packets away.
+const WINDOW: u64 = 512;
+const WINDOW_WORDS: usize = WINDOW as usize / 64;
+
+/// A jump beyond this is no loss to be repaired, and twice this would confuse the viewer's rollover counter, which
+/// RFC 3711 section 3.3.1 guesses within half the number space.
+const JUMP_MAX: u64 = 1 << 14;
+
+/// Half of the 16-bit numbers: a first number below leaves the viewer's rollover counter unambiguous even when its
+/// first packets are lost (RFC 3711 section 3.3.1).
+const START_MAX: u64 = 1 << 15;
+
+/// The longest pause that the egress timestamp follows; half the timestamp space at 90 kHz is 6.6 hours.
+const PAUSE_SECONDS_MAX: f64 = 3_600.0;
+
+/// Numbers the packets of one subscription.
+#[derive(Debug)]
+pub struct Rewriter {
+    clock: Clock,
+    /// The number after the highest one given out.
+    next: u64,
+    run: Option<Run>,
+    /// The newest timestamp given out, and when the packet it was first given to arrived.
+    newest: Option<(u32, Instant)>,
+    pictures: Pictures,
+}
+
+/// What is constant while one source is forwarded.
+#[derive(Debug)]
+struct Run {
+    source: SourceId,
+    /// Ingress number of its first packet here, and the egress number that it got.
+    first_ingress: u64,
+    first_egress: u64,
+    highest_ingress: u64,
+    seen: Window,
+    timestamp_offset: u32,
+}
+
+/// RTP clock of a kind of media.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    rate: f64,
+    /// The least that the timestamp advances at a switch.
+    step: u32,
+}
+
+impl Rewriter {
+    /// A rewriter whose first sequence number is drawn from `seed`: between 1 and 32 767.
+    pub fn new(kind: Kind, seed: u64) -> Self {
+        let clock = match kind {
+            // One Opus frame of 20 ms.
+            Kind::Audio => Clock {
+                rate: 48_000.0,
+                step: 960,
+            },
+            // 10 ms: two layers of one camera deliver the same instant at nearly the same time, and a longer step
+            // would push the picture behind the sound with each switch.
+            Kind::Video => Clock {
+                rate: 90_000.0,
+                step: 900,
+            },
+        };
+        Self {
+            clock,
+            next: 1 + seed % (START_MAX - 1),
+            run: None,
+            newest: None,
+            pictures: Pictures::default(),
+        }
+    }
+
+    /// Numbers a packet, or tells that it may not pass: it is a duplicate, too old, or precedes the switch.
+    ///
+    /// A packet of another source than the last one's is the switch; whether it may be is decided in
+    /// [`super::select`].
+    pub fn rewrite(&mut self, packet: &Packet) -> Option<Egress> {
+        let seq_no = match &mut self.run {
+            Some(run) if run.source == packet.source => match run.place(*packet.seq_no) {
+                Place::Taken(seq_no) => seq_no,
+                Place::Refused => return None,
+                Place::Jumped => {
+                    // Leaves one number out, so that the viewer knows that something is missing.
+                    self.next += 1;
+                    let timestamp_offset = run.timestamp_offset;
+                    self.begin(packet, timestamp_offset)
+                }
+            },
+            _ => {
+                let offset = self
+                    .timestamp_after_switch(packet)
+                    .wrapping_sub(packet.timestamp);
+                self.pictures.switch();
+                self.begin(packet, offset)
+            }
+        };
+        let run = self.run.as_ref()?;
+        let timestamp = packet.timestamp.wrapping_add(run.timestamp_offset);
+        let is_newest = seq_no >= self.next;
+        if is_newest {
+            self.next = seq_no + 1;
+        }
+        match self.newest {
+            Some((newest, _)) if !is_after(timestamp, newest) => {}
+            _ => self.newest = Some((timestamp, packet.arrived)),
+        }
+
+        let mut egress = Egress {
+            seq_no: seq_no.into(),
+            timestamp,
+            payload: packet.payload.clone(),
+            vp8_patch: None,
+            extensions: packet.extensions.clone(),
+        };
+        self.pictures.renumber(packet, is_newest, &mut egress);
+        Some(egress)
+    }
+
+    /// The sequence number that the next packet after a switch gets.
+    pub fn next_seq_no(&self) -> SeqNo {
+        self.next.into()
+    }
+
+    fn begin(&mut self, packet: &Packet, timestamp_offset: u32) -> u64 {
+        let ingress = *packet.seq_no;
+        let mut seen = Window::default();
+        seen.insert(0);
+        self.run = Some(Run {
+            source: packet.source,
+            first_ingress: ingress,
+            first_egress: self.next,
+            highest_ingress: ingress,
+            seen,
+            timestamp_offset,
+        });
+        self.next
+    }
+
+    /// Time goes on by what passed between the arrivals, and by one step at least.
+    fn timestamp_after_switch(&self, packet: &Packet) -> u32 {
+        let Some((newest, arrived)) = self.newest else {
+            return packet.timestamp;
+        };
+        let elapsed = packet.arrived.saturating_duration_since(arrived);
+        let ticks = elapsed.as_secs_f64().min(PAUSE_SECONDS_MAX) * self.clock.rate;
+        newest.wrapping_add((ticks as u32).max(self.clock.step))
+    }
+}
+
+enum Place {
+    Taken(u64),
+    Refused,
+    Jumped,
+}
+
+impl Run {
+    fn place(&mut self, ingress: u64) -> Place {
+        if ingress < self.first_ingress {
+            return Place::Refused;
+        }
+        if ingress > self.highest_ingress {
+            let ahead = ingress - self.highest_ingress;
+            if ahead > JUMP_MAX {
+                return Place::Jumped;
+            }
+            self.seen.advance(ahead);
+            self.highest_ingress = ingress;
+        }
+        if !self.seen.insert(self.highest_ingress - ingress) {
+            return Place::Refused;
+        }
+        Place::Taken(self.first_egress + (ingress - self.first_ingress))
+    }
+}
+
+/// The last [`WINDOW`] ingress numbers: bit 0 of word 0 is the highest.
+#[derive(Debug, Default)]
+struct Window([u64; WINDOW_WORDS]);
+
+impl Window {
+    /// Marks the number `behind` the highest. False when it was marked before, or is too far behind to know.
+    fn insert(&mut self, behind: u64) -> bool {
+        if behind >= WINDOW {
+            return false;
+        }
+        let word = &mut self.0[(behind / 64) as usize];
+        let bit = 1u64 << (behind % 64);
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        is_new
+    }
+
+    /// Makes the number `by` above the highest the highest.
+    fn advance(&mut self, by: u64) {
+        let (words, bits) = ((by / 64) as usize, (by % 64) as u32);
+        for index in (0..WINDOW_WORDS).rev() {
+            let high = index.checked_sub(words).map_or(0, |from| self.0[from]);
+            let low = index.checked_sub(words + 1).map_or(0, |from| self.0[from]);
+            self.0[index] = match bits {
+                0 => high,
+                _ => high << bits | low >> (64 - bits),
+            };
+        }
+    }
+}
+
+/// Picture numbers of the codec: the distance between ingress and egress, and the last that went out.
+///
+/// Receivers order frames by them and take a step back for a frame they had already. A decoder that starts anew at a
+/// keyframe usually forgives a jump, but Chromium keeps what it knows of the last pictures by TL0PICIDX, and two layers
+/// of one camera number nearly alike.
+#[derive(Debug, Default)]
+struct Pictures {
+    picture_id: Counter,
+    tl0_pic_idx: Counter,
+    key_idx: Counter,
+    frame_number: Counter,
+}
+
+/// One such number, wrapping at its own width, which the mask says.
+#[derive(Debug, Default)]
+struct Counter {
+    offset: u16,
+    last: Option<u16>,
+    is_switching: bool,
+}
+
+impl Pictures {
+    fn switch(&mut self) {
+        for counter in [
+            &mut self.picture_id,
+            &mut self.tl0_pic_idx,
+            &mut self.key_idx,
+            &mut self.frame_number,
+        ] {
+            counter.is_switching = counter.last.is_some();
+        }
+    }
+
+    fn renumber(&mut self, packet: &Packet, is_newest: bool, egress: &mut Egress) {
+        match &packet.meta.numbering {
+            Numbering::Absent => {}
+            Numbering::Vp8(descriptor) => self.renumber_vp8(descriptor, is_newest, egress),
+            Numbering::Vp9(descriptor) => self.renumber_vp9(descriptor, is_newest, egress),
+        }
+        let descriptor = packet
+            .extensions
+            .user_values
+            .get::<dependency::Descriptor>();
+        if let Some(descriptor) = descriptor {
+            let ingress = descriptor.frame_number();
+            let number = self.frame_number.next(ingress, 0xffff, is_newest);
+            if number != ingress {
+                let descriptor = descriptor.with_frame_number(number);
+                egress.extensions.user_values.set(descriptor);
+            }
+        }
+    }
+
+    fn renumber_vp8(&mut self, ingress: &vp8::Descriptor, is_newest: bool, egress: &mut Egress) {
+        let picture_id = ingress
+            .picture_id()
+            .map(|id| self.picture_id.next(id, 0x7fff, is_newest));
+        let tl0_pic_idx = ingress
+            .tl0_pic_idx()
+            .map(|index| self.tl0_pic_idx.next(index.into(), 0xff, is_newest) as u8);
+        let key_idx = ingress
+            .key_idx()
+            .map(|index| self.key_idx.next(index.into(), 0x1f, is_newest) as u8);
+        if picture_id != ingress.picture_id()
+            || tl0_pic_idx != ingress.tl0_pic_idx()
+            || key_idx != ingress.key_idx()
+        {
+            egress.vp8_patch = ingress.patch(
+                picture_id.unwrap_or(0),
+                tl0_pic_idx.unwrap_or(0),
+                key_idx.unwrap_or(0),
+            );
+        }
+    }
+
+    fn renumber_vp9(&mut self, ingress: &vp9::Descriptor, is_newest: bool, egress: &mut Egress) {
+        let picture_id = ingress
+            .picture_id()
+            .map(|id| self.picture_id.next(id, 0x7fff, is_newest));
+        let tl0_pic_idx = ingress
+            .tl0_pic_idx()
+            .map(|index| self.tl0_pic_idx.next(index.into(), 0xff, is_newest) as u8);
+        if picture_id != ingress.picture_id() || tl0_pic_idx != ingress.tl0_pic_idx() {
+            egress.payload = ingress.patched(
+                &egress.payload,
+                picture_id.unwrap_or(0),
+                tl0_pic_idx.unwrap_or(0),
+            );
+        }
+    }
+}
+
+impl Counter {
+    fn next(&mut self, ingress: u16, mask: u16, is_newest: bool) -> u16 {
+        if self.is_switching {
+            self.is_switching = false;
+            if let Some(last) = self.last {
+                self.offset = last.wrapping_add(1).wrapping_sub(ingress);
+            }
+        }
+        let egress = ingress.wrapping_add(self.offset) & mask;
+        if is_newest {
+            self.last = Some(egress);
+        }
+        egress
+    }
+}
+
+/// Whether `a` is newer than `b`, timestamps wrapping.
+fn is_after(a: u32, b: u32) -> bool {
+    a != b && a.wrapping_sub(b) < 1 << 31
+}
+
+#[cfg(test)]
+mod tests;
