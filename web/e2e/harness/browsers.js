@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import puppeteer from 'puppeteer-core';
 
+import { instrument } from './inpage.js';
+
 const CHROMIUM_FLAGS = [
   '--headless=new',
   '--no-sandbox',
@@ -48,6 +50,7 @@ export class Chromium {
   async page({ locale = 'en-GB', viewport = { width: 1280, height: 800 }, colorScheme = 'dark', note } = {}) {
     const context = await this.inner.newContext({ locale, viewport, colorScheme });
     await context.grantPermissions(['camera', 'microphone']);
+    await context.addInitScript(instrument);
     const page = await context.newPage();
     listen(page, note);
     return page;
@@ -83,6 +86,7 @@ export class Firefox {
   async page({ note } = {}) {
     const context = await this.inner.createBrowserContext();
     const page = await context.newPage();
+    await page.evaluateOnNewDocument(instrument);
     listen(page, note);
     return page;
   }

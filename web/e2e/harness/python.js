@@ -41,6 +41,7 @@ export function python(program, args) {
       options,
     );
   client.tail = () => [...client.events.slice(-5).map((e) => JSON.stringify(e)), ...client.errors.slice(-15)].join('\n');
+  client.kill = (signal) => child.kill(signal);
   client.stop = async () => {
     if (client.ended) return client.ended;
     child.kill('SIGINT');

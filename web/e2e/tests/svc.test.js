@@ -1,0 +1,40 @@
+// Scalable video in one stream (L3T3): the server forwards it whole and the viewer decodes its best layer.
+
+import { decodes, playsWithoutFreeze, viewerPage } from '../harness/media.js';
+import { suite } from '../harness/suite.js';
+
+const { scenario } = suite({ name: 'svc' });
+
+for (const codec of ['VP9', 'AV1']) {
+  scenario(`${codec} with three spatial and three temporal layers decodes`, async ({ t, server, open }) => {
+    const stream = `svc-${codec.toLowerCase()}`;
+    const publisher = await open({ name: 'publisher' });
+    await publisher.goto(`${server.url}/sdk/redred.js`);
+    const token = await server.token({ sub: 'ana', grants: { publish: [stream] } });
+    // The SDK sends simulcast; layers inside one stream are what other WHIP publishers send.
+    await publisher.evaluate(
+      async ([url, bearer, name]) => {
+        const media = await navigator.mediaDevices.getUserMedia({ video: { width: 1280, height: 720 } });
+        const peer = new RTCPeerConnection();
+        const transceiver = peer.addTransceiver(media.getVideoTracks()[0], {
+          direction: 'sendonly',
+          sendEncodings: [{ scalabilityMode: 'L3T3', maxBitrate: 2_000_000 }],
+        });
+        const { codecs } = RTCRtpSender.getCapabilities('video');
+        transceiver.setCodecPreferences(codecs.filter(({ mimeType }) => mimeType === `video/${name}`));
+        await peer.setLocalDescription();
+        const answer = await fetch(url, {
+          method: 'POST',
+          headers: { authorization: `Bearer ${bearer}`, 'content-type': 'application/sdp' },
+          body: peer.localDescription.sdp,
+        });
+        if (answer.status !== 201) throw new Error(`WHIP: ${answer.status} ${await answer.text()}`);
+        await peer.setRemoteDescription({ type: 'answer', sdp: await answer.text() });
+      },
+      [`${server.url}/whip/${stream}`, token, codec],
+    );
+    const viewer = await viewerPage(open, server, { stream, user: 'vera' });
+    await decodes(viewer, { width: 640, height: 360, codec: codec.toLowerCase(), within_ms: 45_000 });
+    t.diagnostic(JSON.stringify(await playsWithoutFreeze(viewer, { seconds: 5 })));
+  });
+}
