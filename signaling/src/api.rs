@@ -117,6 +117,6 @@ pub struct StreamSummary {
     pub viewers: u64,
     /// What is published right now; empty while the publisher is away.
     pub tracks: Vec<Track>,
-    /// Who publishes.
-    pub publisher: User,
+    /// Whose stream it is.
+    pub streamer: User,
 }

@@ -66,9 +66,6 @@ impl Default for Config {
                 wait_max: Duration::from_secs(30),
                 waiting_max: 1000,
                 pending_media_requests_max: 8,
-                title_characters_max: 140,
-                tags_max: 10,
-                tag_characters_max: 32,
             },
             chat: Chat {
                 recent_comments: 50,
@@ -152,7 +149,7 @@ pub struct Channel {
     pub history_bytes: usize,
     /// How long a channel that nobody uses keeps its epoch and history.
     pub linger: Duration,
-    /// Requests that wait for a channel to be loaded. At the limit: `unavailable`.
+    /// Requests that wait for one channel to be loaded. At the limit: `unavailable`.
     pub pending_max: usize,
     /// How often `streams_update` goes out at most.
     pub directory_interval: Duration,
@@ -196,12 +193,6 @@ pub struct Live {
     pub waiting_max: usize,
     /// Requests about one connection that wait for the media plane. At the limit: `rate_limited`.
     pub pending_media_requests_max: usize,
-    /// Characters of a title; longer: `invalid_field`.
-    pub title_characters_max: usize,
-    /// Tags of a stream; more: `invalid_field`.
-    pub tags_max: usize,
-    /// Characters of a tag; longer: `invalid_field`.
-    pub tag_characters_max: usize,
 }
 
 /// Comments, reactions and their moderation.

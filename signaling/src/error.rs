@@ -92,6 +92,20 @@ impl ErrorCode {
     }
 }
 
+/// Which rule refused a viewer, so that an app can word it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// Banned from the stream.
+    Banned,
+    /// Kicked a moment ago.
+    Kicked,
+    /// May not write for a while.
+    Timeout,
+    /// Slow mode: not yet.
+    SlowMode,
+}
+
 /// A refused request, for a WebSocket client or an HTTP one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {message}", code.as_str())]
@@ -103,6 +117,8 @@ pub struct Error {
     pub message: String,
     /// When trying again makes sense.
     pub retry_after_ms: Option<u64>,
+    /// The rule behind `forbidden` or `rate_limited`, where an app words it differently.
+    pub rule: Option<Rule>,
 }
 
 impl Error {
@@ -113,6 +129,7 @@ impl Error {
             code,
             message: message.into(),
             retry_after_ms: None,
+            rule: None,
         }
     }
 
@@ -121,6 +138,13 @@ impl Error {
     pub fn retry_after(mut self, wait: Duration) -> Self {
         // Never zero: a client that reads 0 would try again in the same millisecond.
         self.retry_after_ms = Some(millis(wait).max(1));
+        self
+    }
+
+    /// The same, naming the rule.
+    #[must_use]
+    pub fn by_rule(mut self, rule: Rule) -> Self {
+        self.rule = Some(rule);
         self
     }
 

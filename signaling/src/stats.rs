@@ -23,7 +23,7 @@ pub const MESSAGE_TYPES: [&str; 46] = [
     "watch",
     "stop_watching",
     "watch_unavailable",
-    "watch_ended",
+    "media_closed",
     "set_quality",
     "quality_changed",
     "viewers_update",
@@ -46,7 +46,7 @@ pub const MESSAGE_TYPES: [&str; 46] = [
     "reactions_update",
     "stream_stats",
     "streams_update",
-    "publisher_replaced",
+    "stream_updated",
     "other",
 ];
 

@@ -88,6 +88,27 @@ pub(crate) mod wire {
     }
 }
 
+/// The same for a moment that may be missing.
+pub(crate) mod wire_option {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(unix_ms: &Option<u64>, s: S) -> Result<S::Ok, S::Error> {
+        match unix_ms {
+            Some(unix_ms) => s.serialize_str(&super::rfc3339(*unix_ms)),
+            None => s.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
+        let Some(text) = Option::<String>::deserialize(d)? else {
+            return Ok(None);
+        };
+        super::parse_rfc3339(&text)
+            .map(Some)
+            .ok_or_else(|| serde::de::Error::custom("expected 2026-11-24T12:00:00.000Z"))
+    }
+}
+
 /// The inverse of [`rfc3339`], for exactly that form.
 #[must_use]
 pub fn parse_rfc3339(text: &str) -> Option<u64> {
