@@ -21,20 +21,35 @@ pub(crate) struct Bridge {
 
 impl Bridge {
     pub(crate) fn new(plane: Plane) -> Self {
-        Self { plane, keys: HashMap::new(), names: HashMap::new(), next_key: 0 }
+        Self {
+            plane,
+            keys: HashMap::new(),
+            names: HashMap::new(),
+            next_key: 0,
+        }
     }
 
     /// Carries out what the hub wants. An intent about a connection that is gone is answered at once.
     pub(crate) fn handle_intent(&mut self, intent: MediaIntent) -> Option<MediaReply> {
         match intent {
-            MediaIntent::Publish { media, stream, offer } => {
+            MediaIntent::Publish {
+                media,
+                stream,
+                offer,
+            } => {
                 let stream = self.key(stream);
                 self.plane.publish(peer(media), stream, offer);
                 None
             }
-            MediaIntent::Watch { media, stream, offer, selection } => {
+            MediaIntent::Watch {
+                media,
+                stream,
+                offer,
+                selection,
+            } => {
                 let stream = self.key(stream);
-                self.plane.watch(peer(media), stream, offer, to_selection(selection));
+                self.plane
+                    .watch(peer(media), stream, offer, to_selection(selection));
                 None
             }
             MediaIntent::Offer { media, sdp } => {
@@ -76,24 +91,41 @@ impl Bridge {
     pub(crate) fn handle_event(&mut self, event: Event) -> Option<MediaReply> {
         self.plane.note(&event);
         Some(match event {
-            Event::Answer { peer, sdp } => MediaReply::Answer { media: media_id(peer), sdp },
-            Event::Offer { peer, sdp } => MediaReply::Offer { media: media_id(peer), sdp },
-            Event::Patched { peer, fragment } => {
-                MediaReply::Patched { media: media_id(peer), fragment }
-            }
-            Event::Refused { peer, refusal } => {
-                MediaReply::Refused { media: media_id(peer), refusal: from_refusal(refusal) }
-            }
-            Event::Connected { peer } => MediaReply::Connected { media: media_id(peer) },
-            Event::Silent { peer } => MediaReply::Silent { media: media_id(peer) },
-            Event::Closed { peer, reason } => {
-                MediaReply::Closed { media: media_id(peer), reason: close_reason(reason).to_owned() }
-            }
+            Event::Answer { peer, sdp } => MediaReply::Answer {
+                media: media_id(peer),
+                sdp,
+            },
+            Event::Offer { peer, sdp } => MediaReply::Offer {
+                media: media_id(peer),
+                sdp,
+            },
+            Event::Patched { peer, fragment } => MediaReply::Patched {
+                media: media_id(peer),
+                fragment,
+            },
+            Event::Refused { peer, refusal } => MediaReply::Refused {
+                media: media_id(peer),
+                refusal: from_refusal(refusal),
+            },
+            Event::Connected { peer } => MediaReply::Connected {
+                media: media_id(peer),
+            },
+            Event::Silent { peer } => MediaReply::Silent {
+                media: media_id(peer),
+            },
+            Event::Closed { peer, reason } => MediaReply::Closed {
+                media: media_id(peer),
+                reason: close_reason(reason).to_owned(),
+            },
             Event::Tracks { stream, tracks } => MediaReply::Tracks {
                 stream: self.names.get(&stream)?.clone(),
                 tracks: tracks.into_iter().map(from_track).collect(),
             },
-            Event::Layer { peer, layer, reason } => MediaReply::Layer {
+            Event::Layer {
+                peer,
+                layer,
+                reason,
+            } => MediaReply::Layer {
                 media: media_id(peer),
                 layer: from_layer(layer),
                 reason: from_layer_reason(reason),
@@ -103,7 +135,11 @@ impl Bridge {
                 kind: from_kind(kind),
                 codec: codec_name(codec).to_owned(),
             },
-            Event::PublisherStats { stream, peer, stats } => MediaReply::PublisherStats {
+            Event::PublisherStats {
+                stream,
+                peer,
+                stats,
+            } => MediaReply::PublisherStats {
                 stream: self.names.get(&stream)?.clone(),
                 media: media_id(peer),
                 stats: from_stats(stats),
@@ -173,6 +209,7 @@ fn close_reason(reason: event::CloseReason) -> &'static str {
         event::CloseReason::TimedOut => "timed_out",
         event::CloseReason::Replaced => "replaced",
         event::CloseReason::StreamEnded => "stream_ended",
+        event::CloseReason::Failed => "failed",
         event::CloseReason::Internal => "internal",
     }
 }

@@ -11,9 +11,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context;
+use redred_sfu::Identity;
 use redred_sfu::event::{Command, Event, Selection};
 use redred_sfu::id::{PeerKey, ShardId, StreamKey};
-use redred_sfu::{Identity, stats};
 use tokio::sync::mpsc;
 
 pub use udp::Counters;
@@ -88,7 +88,9 @@ impl Plane {
         for index in 0..config.workers {
             let port = match config.udp_port_base {
                 0 => 0,
-                base => base.checked_add(index).context("sfu.udp_port_base leaves too few ports")?,
+                base => base
+                    .checked_add(index)
+                    .context("sfu.udp_port_base leaves too few ports")?,
             };
             let address = SocketAddr::new(config.listen_ip, port);
             let socket = udp::bind(address).with_context(|| format!("binding UDP {address}"))?;
@@ -127,7 +129,9 @@ impl Plane {
 
     /// How the workers fare.
     pub fn monitor(&self) -> Monitor {
-        Monitor { inboxes: self.inboxes.clone() }
+        Monitor {
+            inboxes: self.inboxes.clone(),
+        }
     }
 
     /// Lets a peer publish into a stream, on the stream's home worker.
@@ -135,7 +139,11 @@ impl Plane {
         let home = self.home(stream);
         self.open(stream, home);
         self.seat(peer, stream, home, true);
-        self.inboxes[home].command(Command::Publish { peer, stream, offer });
+        self.inboxes[home].command(Command::Publish {
+            peer,
+            stream,
+            offer,
+        });
     }
 
     /// Lets a peer watch a stream, on the worker with the fewest viewers; the home worker when it is one of them.
@@ -154,12 +162,19 @@ impl Plane {
         self.open(stream, home);
         self.open(stream, worker);
         self.seat(peer, stream, worker, false);
-        self.inboxes[worker].command(Command::Watch { peer, stream, offer, selection });
+        self.inboxes[worker].command(Command::Watch {
+            peer,
+            stream,
+            offer,
+            selection,
+        });
     }
 
     /// Passes a command about a peer to where it sits. False when it sits nowhere.
     pub(crate) fn command(&mut self, peer: PeerKey, command: Command) -> bool {
-        let Some(seat) = self.peers.get(&peer) else { return false };
+        let Some(seat) = self.peers.get(&peer) else {
+            return false;
+        };
         self.inboxes[seat.worker].command(command);
         true
     }
@@ -173,7 +188,9 @@ impl Plane {
 
     /// Ends a stream everywhere, with its peers.
     pub(crate) fn end_stream(&mut self, stream: StreamKey) {
-        let Some(placement) = self.streams.remove(&stream) else { return };
+        let Some(placement) = self.streams.remove(&stream) else {
+            return;
+        };
         for (inbox, open) in self.inboxes.iter().zip(placement.open) {
             if open {
                 inbox.command(Command::CloseStream { stream });
@@ -199,7 +216,11 @@ impl Plane {
                 }
             }
             Event::Refused { peer, .. } => {
-                if self.peers.get(peer).is_some_and(|seat| !seat.is_established) {
+                if self
+                    .peers
+                    .get(peer)
+                    .is_some_and(|seat| !seat.is_established)
+                {
                     self.leave(*peer);
                 }
             }
@@ -230,7 +251,9 @@ impl Plane {
 
     /// Tells a worker of a stream, once.
     fn open(&mut self, stream: StreamKey, worker: usize) {
-        let Some(placement) = self.streams.get_mut(&stream) else { return };
+        let Some(placement) = self.streams.get_mut(&stream) else {
+            return;
+        };
         if !std::mem::replace(&mut placement.open[worker], true) {
             let home = ShardId(placement.home as u16);
             self.inboxes[worker].command(Command::OpenStream { stream, home });
@@ -238,7 +261,12 @@ impl Plane {
     }
 
     fn seat(&mut self, peer: PeerKey, stream: StreamKey, worker: usize, is_publisher: bool) {
-        let seat = Seat { worker, stream, is_publisher, is_established: false };
+        let seat = Seat {
+            worker,
+            stream,
+            is_publisher,
+            is_established: false,
+        };
         self.peers.insert(peer, seat);
         *self.loads[worker].of(is_publisher) += 1;
     }
@@ -260,7 +288,11 @@ impl Drop for Plane {
 
 impl Load {
     fn of(&mut self, is_publisher: bool) -> &mut u32 {
-        if is_publisher { &mut self.publishers } else { &mut self.viewers }
+        if is_publisher {
+            &mut self.publishers
+        } else {
+            &mut self.viewers
+        }
     }
 }
 
@@ -272,7 +304,9 @@ impl Monitor {
 
     /// The workers that have died.
     pub fn dead(&self) -> Vec<usize> {
-        (0..self.inboxes.len()).filter(|&index| !self.inboxes[index].is_alive()).collect()
+        (0..self.inboxes.len())
+            .filter(|&index| !self.inboxes[index].is_alive())
+            .collect()
     }
 }
 

@@ -19,6 +19,8 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::metrics::Histogram;
+
 /// Requests that wait for the writer. One batch takes a fraction of them; when the disk stands still for so long that
 /// this fills, further requests are refused as unavailable instead of piling up.
 const QUEUE: usize = 8192;
@@ -77,22 +79,26 @@ pub struct Stats {
 
 impl Store {
     /// Opens the database of a URL such as `sqlite://redred.db`, creates it if it is missing, and applies migrations.
-    /// `observe` is told how long each request took, from the queue to the commit.
+    /// `latency` gets how long each request took, from the queue to the commit.
     ///
     /// # Errors
     /// When the URL is not understood, the file cannot be used, or its schema is newer than this program.
-    pub async fn open(
-        url: &str,
-        observe: impl Fn(Duration) + Send + Sync + 'static,
-    ) -> anyhow::Result<Self> {
+    pub async fn open(url: &str, latency: Histogram) -> anyhow::Result<Self> {
         let options = connect_options(url)?;
-        let connection = prepare(&options).await.with_context(|| format!("store.url {url}"))?;
+        let connection = prepare(&options)
+            .await
+            .with_context(|| format!("store.url {url}"))?;
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (reply, replies) = mpsc::channel(QUEUE);
         let monitor = Monitor::default();
-        let writer = writer::Writer::new(options, connection, monitor.clone(), Box::new(observe));
+        let writer = writer::Writer::new(options, connection, monitor.clone(), latency);
         let writer = tokio::spawn(writer.run(jobs, reply));
-        Ok(Self { queue, replies, monitor, writer })
+        Ok(Self {
+            queue,
+            replies,
+            monitor,
+            writer,
+        })
     }
 
     /// Queues a request. The answer comes by [`Self::reply`].
@@ -100,7 +106,10 @@ impl Store {
     /// # Errors
     /// Gives the request back when the queue is full.
     pub fn submit(&self, request: StoreRequest) -> Result<(), StoreRequest> {
-        let job = Job { request, queued: Instant::now() };
+        let job = Job {
+            request,
+            queued: Instant::now(),
+        };
         self.queue.try_send(job).map_err(|error| {
             self.monitor.inner.refused.fetch_add(1, Ordering::Relaxed);
             error.into_inner().request
@@ -151,7 +160,9 @@ impl Monitor {
 /// As [`Store::open`].
 pub async fn migrate(url: &str) -> anyhow::Result<()> {
     let options = connect_options(url)?;
-    let connection = prepare(&options).await.with_context(|| format!("store.url {url}"))?;
+    let connection = prepare(&options)
+        .await
+        .with_context(|| format!("store.url {url}"))?;
     connection.close().await.context("closing the database")
 }
 
@@ -181,14 +192,18 @@ async fn prepare(options: &SqliteConnectOptions) -> anyhow::Result<SqliteConnect
     if !is_recent(&version) {
         bail!("SQLite {version} can corrupt databases in WAL mode, 3.51.3 or newer is needed");
     }
-    MIGRATIONS.run(&mut connection).await.context("migrations")?;
+    MIGRATIONS
+        .run(&mut connection)
+        .await
+        .context("migrations")?;
     Ok(connection)
 }
 
 fn is_recent(version: &str) -> bool {
-    let numbers: Vec<u32> = version.split('.').map_while(|number| number.parse().ok()).collect();
+    let numbers: Vec<u32> = version
+        .split('.')
+        .map_while(|number| number.parse().ok())
+        .collect();
     numbers[..] >= SQLITE_VERSION_MIN[..]
 }
 
-#[cfg(test)]
-mod tests;

@@ -13,7 +13,6 @@ use nix::sys::socket::{
     ControlMessage, MsgFlags, MultiHeaders, SockaddrLike, SockaddrStorage, recvmmsg, sendmmsg,
 };
 use redred_sfu::event::Transmit;
-use smallvec::SmallVec;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Datagrams per `recvmmsg`. More saves system calls under load but delays what follows in the turn.
@@ -93,7 +92,11 @@ struct Run {
 /// # Errors
 /// Whatever the system says, with the address it was about left to the caller.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
@@ -149,11 +152,14 @@ impl Udp {
     /// Receives one batch and hands each datagram on with its source. Returns how many there were; fewer than
     /// [`RECEIVE_BATCH`] means that the socket is empty now.
     pub(crate) fn receive(&mut self, mut handle: impl FnMut(SocketAddr, &[u8])) -> usize {
-        let mut slices: SmallVec<[[IoSliceMut<'_>; 1]; RECEIVE_BATCH]> = self
-            .buffer
-            .chunks_exact_mut(RECEIVE_BYTES)
-            .map(|chunk| [IoSliceMut::new(chunk)])
-            .collect();
+        let mut chunks = self.buffer.chunks_exact_mut(RECEIVE_BYTES);
+        let mut slices: [[IoSliceMut<'_>; 1]; RECEIVE_BATCH] = std::array::from_fn(|_| {
+            [IoSliceMut::new(
+                chunks
+                    .next()
+                    .expect("the buffer has a chunk for each datagram"),
+            )]
+        });
         let results = match recvmmsg(
             self.socket.as_raw_fd(),
             &mut self.receive_headers,
@@ -192,10 +198,15 @@ impl Udp {
             return;
         }
         self.plan(batch);
+        let slices: Vec<IoSlice<'_>> = self
+            .order
+            .iter()
+            .map(|&index| IoSlice::new(&batch[index as usize].contents))
+            .collect();
         let mut next = 0;
         while next < self.runs.len() {
             let end = next + same_call(&self.runs[next..], self.segmentation);
-            next = match self.send_runs(batch, next, end) {
+            next = match self.send_runs(batch, &slices, next, end) {
                 Ok(sent) => next + sent,
                 Err(Errno::EINTR) => next,
                 Err(Errno::EAGAIN | Errno::ENOBUFS) => {
@@ -221,7 +232,8 @@ impl Udp {
     fn plan(&mut self, batch: &[Transmit]) {
         self.order.clear();
         self.order.extend(0..batch.len() as u32);
-        self.order.sort_by_key(|&index| batch[index as usize].destination);
+        self.order
+            .sort_by_key(|&index| batch[index as usize].destination);
         self.runs.clear();
         let mut start = 0;
         let mut round = 0;
@@ -236,13 +248,23 @@ impl Udp {
                 1
             };
             let bytes = first.contents.len();
-            let segment_bytes = if bytes > SEGMENT_BYTES_MAX { 0 } else { bytes as u16 };
-            let run = Run { round, segment_bytes, start: start as u32, count: count as u32 };
+            let segment_bytes = if bytes > SEGMENT_BYTES_MAX {
+                0
+            } else {
+                bytes as u16
+            };
+            let run = Run {
+                round,
+                segment_bytes,
+                start: start as u32,
+                count: count as u32,
+            };
             self.runs.push(run);
             start += count;
-            let same_destination = self.order.get(start).is_some_and(|&index| {
-                batch[index as usize].destination == first.destination
-            });
+            let same_destination = self
+                .order
+                .get(start)
+                .is_some_and(|&index| batch[index as usize].destination == first.destination);
             round = if same_destination { round + 1 } else { 0 };
         }
         self.runs.sort_by_key(|run| (run.round, run.segment_bytes));
@@ -252,32 +274,40 @@ impl Udp {
     fn plan_rest(&mut self, next: usize) {
         let rest: Vec<Run> = self.runs.drain(next..).collect();
         for run in rest {
-            let singles = (run.start..run.start + run.count).map(|start| Run { start, count: 1, ..run });
+            let singles = (run.start..run.start + run.count).map(|start| Run {
+                start,
+                count: 1,
+                ..run
+            });
             self.runs.extend(singles);
         }
     }
 
     /// Sends the runs from `next` to `end` with one call and returns how many the kernel took.
-    fn send_runs(&mut self, batch: &[Transmit], next: usize, end: usize) -> Result<usize, Errno> {
+    fn send_runs(
+        &mut self,
+        batch: &[Transmit],
+        slices: &[IoSlice<'_>],
+        next: usize,
+        end: usize,
+    ) -> Result<usize, Errno> {
         let runs = &self.runs[next..end];
-        let slices: SmallVec<[SmallVec<[IoSlice<'_>; 4]>; 32]> = runs
+        let messages: Vec<&[IoSlice<'_>]> = runs
             .iter()
-            .map(|run| {
-                let range = run.start as usize..(run.start + run.count) as usize;
-                self.order[range]
-                    .iter()
-                    .map(|&index| IoSlice::new(&batch[index as usize].contents))
-                    .collect()
-            })
+            .map(|run| &slices[run.start as usize..(run.start + run.count) as usize])
             .collect();
-        let addresses: SmallVec<[Option<SockaddrStorage>; 32]> = runs
+        let addresses: Vec<Option<SockaddrStorage>> = runs
             .iter()
             .map(|run| {
                 let destination = batch[self.order[run.start as usize] as usize].destination;
                 Some(self.to_kernel(destination))
             })
             .collect();
-        let segment_bytes = runs.iter().map(|run| run.segment_bytes).max().unwrap_or_default();
+        let segment_bytes = runs
+            .iter()
+            .map(|run| run.segment_bytes)
+            .max()
+            .unwrap_or_default();
         let segmented = runs.iter().any(|run| run.count > 1);
         let control = [ControlMessage::UdpGsoSegments(&segment_bytes)];
         let (headers, control) = if segmented {
@@ -286,13 +316,20 @@ impl Udp {
             (&mut self.plain_headers, &[][..])
         };
         let flags = MsgFlags::MSG_DONTWAIT;
-        let results =
-            sendmmsg(self.socket.as_raw_fd(), headers, slices.iter(), addresses, control, flags)?;
+        let results = sendmmsg(
+            self.socket.as_raw_fd(),
+            headers,
+            messages.iter(),
+            addresses,
+            control,
+            flags,
+        )?;
         let sent = results.count();
         self.counters.send_calls += 1;
         self.counters.sent += datagrams(&runs[..sent]);
-        self.counters.sent_bytes += slices[..sent]
+        self.counters.sent_bytes += messages[..sent]
             .iter()
+            .copied()
             .flatten()
             .map(|slice| slice.len() as u64)
             .sum::<u64>();
@@ -355,7 +392,10 @@ fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
         return Some(SocketAddrV4::new(v4.ip(), v4.port()).into());
     }
     let v6 = address.as_sockaddr_in6()?;
-    debug_assert_eq!(address.family(), Some(nix::sys::socket::AddressFamily::Inet6));
+    debug_assert_eq!(
+        address.family(),
+        Some(nix::sys::socket::AddressFamily::Inet6)
+    );
     let address = SocketAddrV6::from(*v6);
     Some(match address.ip().to_ipv4_mapped() {
         Some(v4) => SocketAddrV4::new(v4, address.port()).into(),

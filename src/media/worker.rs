@@ -113,7 +113,11 @@ impl Inbox {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut stats = self
+            .stats
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         stats.relay_dropped = self.relay_dropped.load(Ordering::Relaxed);
         stats
     }
@@ -191,11 +195,17 @@ impl Worker {
             inbox.is_dead.store(true, Ordering::Release);
             match result {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(worker = index, %error, "media worker has no socket"),
-                Err(_) => tracing::error!(worker = index, "media worker panicked; its peers are lost"),
+                Ok(Err(error)) => {
+                    tracing::error!(worker = index, %error, "media worker has no socket")
+                }
+                Err(_) => {
+                    tracing::error!(worker = index, "media worker panicked; its peers are lost")
+                }
             }
         };
-        std::thread::Builder::new().name(format!("media-{index}")).spawn(run)?;
+        std::thread::Builder::new()
+            .name(format!("media-{index}"))
+            .spawn(run)?;
         Ok(())
     }
 
@@ -222,7 +232,7 @@ impl Worker {
             if !is_behind {
                 self.sleep();
             }
-            if self.take_inbox() {
+            if self.take_inbox(is_behind) {
                 return;
             }
             is_behind = self.turn(Instant::now());
@@ -248,21 +258,30 @@ impl Worker {
     }
 
     /// Moves what others queued into our own queues. True when the worker shall stop.
-    fn take_inbox(&mut self) -> bool {
-        if !self.inbox.is_woken.load(Ordering::Acquire) {
+    fn take_inbox(&mut self, is_behind: bool) -> bool {
+        if !is_behind && !self.inbox.is_woken.load(Ordering::Acquire) {
             return false;
         }
         self.inbox.clear_wakeup();
         let mut queues = self.inbox.queues();
         self.commands.append(&mut queues.commands);
-        self.relays.append(&mut queues.relays);
-        queues.packet_batches = 0;
+        // Otherwise they stay where their number is bounded. Being behind, we come back without a wakeup.
+        if self.relays.is_empty() {
+            self.relays.append(&mut queues.relays);
+            queues.packet_batches = 0;
+        }
         queues.stop
     }
 
     /// One turn. True when something was left for the next.
     fn turn(&mut self, now: Instant) -> bool {
-        let Self { shard, udp, commands, relays, .. } = self;
+        let Self {
+            shard,
+            udp,
+            commands,
+            relays,
+            ..
+        } = self;
         for command in commands.drain(..commands.len().min(COMMANDS_PER_TURN)) {
             shard.handle_command(now, command);
         }
@@ -280,7 +299,10 @@ impl Worker {
                 break;
             }
         }
-        if shard.poll_timeout().is_some_and(|(deadline, _)| deadline <= now) {
+        if shard
+            .poll_timeout()
+            .is_some_and(|(deadline, _)| deadline <= now)
+        {
             shard.handle_timeout(now);
         }
         self.carry_out();
@@ -343,7 +365,11 @@ impl Worker {
     fn publish_stats(&mut self) {
         self.stats.shard = self.shard.stats();
         self.stats.socket = self.udp.counters();
-        let mut published = self.inbox.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut published = self
+            .inbox
+            .stats
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         published.clone_from(&self.stats);
     }
 }

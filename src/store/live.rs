@@ -6,8 +6,8 @@ use redred_signaling::store::{
     Ban, Comment, Role, RoleEntry, Settings, StoreError, StoreOk, StoreOp, StoredRole, StreamEnded,
     StreamStarted, StreamState, Timeout,
 };
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 /// Carries out one request. The outer error is the database's and spoils the transaction, the inner one is an answer.
 pub(super) async fn execute(
@@ -23,7 +23,12 @@ pub(super) async fn execute(
             let stored = add_comment(db, comment).await?;
             return Ok(Ok(StoreOk::Comment(stored)));
         }
-        StoreOp::DeleteComment { stream, id, by, at_ms } => {
+        StoreOp::DeleteComment {
+            stream,
+            id,
+            by,
+            at_ms,
+        } => {
             if !delete_comment(db, stream, id, by, *at_ms).await? {
                 return Ok(Err(StoreError::NotFound));
             }
@@ -31,7 +36,13 @@ pub(super) async fn execute(
         StoreOp::Ban(new) => ban(db, new).await?,
         StoreOp::Unban { stream, user, .. } => unban(db, stream, user).await?,
         StoreOp::Timeout(new) => timeout(db, new).await?,
-        StoreOp::SetRole { stream, user, role, by, at_ms } => {
+        StoreOp::SetRole {
+            stream,
+            user,
+            role,
+            by,
+            at_ms,
+        } => {
             set_role(db, stream, user, *role, by, *at_ms).await?;
         }
         StoreOp::SaveSettings { stream, settings } => save_settings(db, stream, settings).await?,
@@ -93,7 +104,14 @@ async fn load(
     .fetch_all(&mut *db)
     .await?;
     comments.reverse();
-    Ok(StreamState { bans, timeouts, roles, settings, pinned, comments })
+    Ok(StreamState {
+        bans,
+        timeouts,
+        roles,
+        settings,
+        pinned,
+        comments,
+    })
 }
 
 /// Stores a comment, or finds the one that the same user has stored under the same client id.
@@ -148,14 +166,16 @@ async fn delete_comment(
 
 async fn ban(db: &mut SqliteConnection, ban: &Ban) -> sqlx::Result<()> {
     unban(db, &ban.stream, &ban.user).await?;
-    sqlx::query("INSERT INTO bans (stream, user_id, by_user, reason, at_ms) VALUES (?, ?, ?, ?, ?)")
-        .bind(ban.stream.as_str())
-        .bind(ban.user.as_str())
-        .bind(ban.by.as_str())
-        .bind(&ban.reason)
-        .bind(millis(ban.at_ms))
-        .execute(db)
-        .await?;
+    sqlx::query(
+        "INSERT INTO bans (stream, user_id, by_user, reason, at_ms) VALUES (?, ?, ?, ?, ?)",
+    )
+    .bind(ban.stream.as_str())
+    .bind(ban.user.as_str())
+    .bind(ban.by.as_str())
+    .bind(&ban.reason)
+    .bind(millis(ban.at_ms))
+    .execute(db)
+    .await?;
     Ok(())
 }
 
@@ -164,7 +184,11 @@ async fn unban(db: &mut SqliteConnection, stream: &StreamName, user: &UserId) ->
         "DELETE FROM bans WHERE stream = ? AND user_id = ?",
         "DELETE FROM timeouts WHERE stream = ? AND user_id = ?",
     ] {
-        sqlx::query(sql).bind(stream.as_str()).bind(user.as_str()).execute(&mut *db).await?;
+        sqlx::query(sql)
+            .bind(stream.as_str())
+            .bind(user.as_str())
+            .execute(&mut *db)
+            .await?;
     }
     Ok(())
 }
@@ -231,7 +255,8 @@ async fn save_settings(
 }
 
 async fn stream_started(db: &mut SqliteConnection, started: &StreamStarted) -> sqlx::Result<()> {
-    let tags = serde_json::to_string(&started.tags).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    let tags =
+        serde_json::to_string(&started.tags).map_err(|error| sqlx::Error::Encode(error.into()))?;
     sqlx::query(
         "INSERT OR REPLACE INTO runs (run, stream, publisher, title, tags, started_at_ms)
          VALUES (?, ?, ?, ?, ?, ?)",
@@ -268,7 +293,10 @@ fn comment_row(row: SqliteRow) -> sqlx::Result<Comment> {
     Ok(Comment {
         id: row.try_get("id")?,
         stream: stream_name(&row)?,
-        user: User { id: user_id(&row, "user_id")?, name: row.try_get("user_name")? },
+        user: User {
+            id: user_id(&row, "user_id")?,
+            name: row.try_get("user_name")?,
+        },
         role: match row.try_get("role")? {
             "streamer" => Role::Streamer,
             "moderator" => Role::Moderator,

@@ -2,21 +2,19 @@
 //! after the commit. Reads pass through it too, so that they see every write that was asked for before them.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use redred_signaling::store::{StoreError, StoreOk, StoreReply};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::mpsc;
 
+use crate::metrics::Histogram;
+
 use super::{Job, Monitor, live};
 
 /// Requests per transaction. A commit costs a wait for the disk whatever is in it; more than this makes the first ones
 /// wait noticeably for the last.
 const BATCH: usize = 512;
-
-/// Told how long a request took.
-pub(super) type Observe = Box<dyn Fn(Duration) + Send + Sync>;
 
 pub(super) struct Writer {
     options: SqliteConnectOptions,
@@ -25,7 +23,7 @@ pub(super) struct Writer {
     /// A database in memory would be gone with its connection.
     in_memory: bool,
     monitor: Monitor,
-    observe: Observe,
+    latency: Histogram,
 }
 
 impl Writer {
@@ -33,11 +31,17 @@ impl Writer {
         options: SqliteConnectOptions,
         connection: SqliteConnection,
         monitor: Monitor,
-        observe: Observe,
+        latency: Histogram,
     ) -> Self {
         let name = options.get_filename().to_string_lossy();
         let in_memory = name.contains(":memory:") || name.contains("sqlx-in-memory");
-        Self { options, connection: Some(connection), in_memory, monitor, observe }
+        Self {
+            options,
+            connection: Some(connection),
+            in_memory,
+            monitor,
+            latency,
+        }
     }
 
     /// Serves until nobody can ask any more.
@@ -50,9 +54,14 @@ impl Writer {
         while jobs.recv_many(&mut batch, BATCH).await > 0 {
             let results = self.transact(&batch).await;
             for (job, result) in batch.drain(..).zip(results) {
-                (self.observe)(job.queued.elapsed());
+                self.latency.observe(job.queued.elapsed());
                 // Nobody waits for answers any more while the process shuts down; the writes still count.
-                let _ = replies.send(StoreReply { id: job.request.id, result }).await;
+                let _ = replies
+                    .send(StoreReply {
+                        id: job.request.id,
+                        result,
+                    })
+                    .await;
             }
         }
         if let Some(connection) = self.connection
@@ -65,7 +74,9 @@ impl Writer {
     /// One result for each job. A failure of the database is a failure of all of them, and nothing was written.
     async fn transact(&mut self, batch: &[Job]) -> Vec<Result<StoreOk, StoreError>> {
         let counters = self.monitor.inner.clone();
-        counters.requests.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        counters
+            .requests
+            .fetch_add(batch.len() as u64, Ordering::Relaxed);
         match self.try_transact(batch).await {
             Ok(results) => {
                 counters.commits.fetch_add(1, Ordering::Relaxed);
@@ -75,7 +86,9 @@ impl Writer {
                 results
             }
             Err(error) => {
-                counters.failures.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                counters
+                    .failures
+                    .fetch_add(batch.len() as u64, Ordering::Relaxed);
                 if !counters.failing.swap(true, Ordering::Relaxed) {
                     tracing::error!(%error, requests = batch.len(), "the database failed");
                 }
@@ -86,7 +99,10 @@ impl Writer {
         }
     }
 
-    async fn try_transact(&mut self, batch: &[Job]) -> sqlx::Result<Vec<Result<StoreOk, StoreError>>> {
+    async fn try_transact(
+        &mut self,
+        batch: &[Job],
+    ) -> sqlx::Result<Vec<Result<StoreOk, StoreError>>> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => none.insert(self.options.connect().await?),

@@ -98,14 +98,26 @@ enum State {
     First,
     Second,
     /// Bytes of the extended length still to come, how many they are in all, and the value so far.
-    Length { missing: u8, width: u8, value: u64 },
+    Length {
+        missing: u8,
+        width: u8,
+        value: u64,
+    },
     /// Mask and payload bytes still to come.
-    Payload { missing: u64 },
+    Payload {
+        missing: u64,
+    },
 }
 
 impl Headers {
     fn new(limits: Limits) -> Self {
-        Self { limits, state: State::First, first: 0, message_bytes: 0, fragments: 0 }
+        Self {
+            limits,
+            state: State::First,
+            first: 0,
+            message_bytes: 0,
+            fragments: 0,
+        }
     }
 
     /// Reads on. On a violation, the number is how many of the bytes come before the frame's faulty byte.
@@ -121,7 +133,8 @@ impl Headers {
                 };
                 continue;
             }
-            self.header_byte(bytes[index]).map_err(|violation| (index, violation))?;
+            self.header_byte(bytes[index])
+                .map_err(|violation| (index, violation))?;
             index += 1;
         }
         Ok(())
@@ -135,17 +148,33 @@ impl Headers {
             }
             State::Second if byte & MASKED == 0 => return Err(Violation::Unmasked),
             State::Second => match byte & LENGTH {
-                126 => State::Length { missing: 2, width: 2, value: 0 },
-                127 => State::Length { missing: 8, width: 8, value: 0 },
+                126 => State::Length {
+                    missing: 2,
+                    width: 2,
+                    value: 0,
+                },
+                127 => State::Length {
+                    missing: 8,
+                    width: 8,
+                    value: 0,
+                },
                 length => self.payload(u64::from(length))?,
             },
-            State::Length { missing, width, value } => {
+            State::Length {
+                missing,
+                width,
+                value,
+            } => {
                 let value = value << 8 | u64::from(byte);
                 match (missing - 1, width) {
                     (0, 2) if value < 126 => return Err(Violation::LongLength),
                     (0, 8) if value <= u64::from(u16::MAX) => return Err(Violation::LongLength),
                     (0, _) => self.payload(value)?,
-                    (missing, width) => State::Length { missing, width, value },
+                    (missing, width) => State::Length {
+                        missing,
+                        width,
+                        value,
+                    },
                 }
             }
             State::Payload { .. } => unreachable!("payload bytes are skipped in bulk"),
@@ -188,7 +217,9 @@ impl Headers {
                 self.fragments = 0;
             }
         }
-        Ok(State::Payload { missing: bytes + MASK_BYTES })
+        Ok(State::Payload {
+            missing: bytes + MASK_BYTES,
+        })
     }
 }
 
@@ -202,7 +233,11 @@ pub(crate) struct Guard<R> {
 
 impl<R> Guard<R> {
     pub(crate) fn new(inner: R, limits: Limits) -> Self {
-        Self { inner, headers: Headers::new(limits), violation: None }
+        Self {
+            inner,
+            headers: Headers::new(limits),
+            violation: None,
+        }
     }
 
     /// The rule that was broken, if one was.
@@ -244,7 +279,10 @@ impl<R: AsyncRead + Unpin> AsyncRead for Guard<R> {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { message_bytes_max: 1000, fragments_max: 4 };
+    const LIMITS: Limits = Limits {
+        message_bytes_max: 1000,
+        fragments_max: 4,
+    };
     const TEXT: u8 = 0x1;
     const CONTINUATION: u8 = 0x0;
     const PING: u8 = 0x9;
@@ -293,15 +331,24 @@ mod tests {
     #[test]
     fn stops_what_the_rfc_forbids() {
         assert_eq!(check(&[FIN | TEXT, 5]), Some(Violation::Unmasked));
-        assert_eq!(check(&frame(FIN | 0x40 | TEXT, 5)), Some(Violation::ReservedBits));
+        assert_eq!(
+            check(&frame(FIN | 0x40 | TEXT, 5)),
+            Some(Violation::ReservedBits)
+        );
         assert_eq!(check(&frame(FIN | 0x3, 5)), Some(Violation::ReservedOpcode));
         assert_eq!(check(&frame(FIN | 0xb, 5)), Some(Violation::ReservedOpcode));
         assert_eq!(check(&frame(PING, 5)), Some(Violation::FragmentedControl));
         assert_eq!(check(&frame(FIN | PING, 126)), Some(Violation::LongControl));
-        assert_eq!(check(&frame(FIN | CONTINUATION, 5)), Some(Violation::Continuation));
+        assert_eq!(
+            check(&frame(FIN | CONTINUATION, 5)),
+            Some(Violation::Continuation)
+        );
         let interleaved = [frame(TEXT, 5), frame(FIN | TEXT, 5)].concat();
         assert_eq!(check(&interleaved), Some(Violation::Interleaved));
-        assert_eq!(check(&[FIN | TEXT, MASKED | 126, 0, 125]), Some(Violation::LongLength));
+        assert_eq!(
+            check(&[FIN | TEXT, MASKED | 126, 0, 125]),
+            Some(Violation::LongLength)
+        );
         let eight = [FIN | TEXT, MASKED | 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
         assert_eq!(check(&eight), Some(Violation::LongLength));
     }
@@ -311,7 +358,18 @@ mod tests {
         assert_eq!(check(&frame(FIN | TEXT, 1001)), Some(Violation::TooLarge));
         let sum = [frame(TEXT, 600), frame(FIN | CONTINUATION, 401)].concat();
         assert_eq!(check(&sum), Some(Violation::TooLarge));
-        let huge = [FIN | TEXT, MASKED | 127, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+        let huge = [
+            FIN | TEXT,
+            MASKED | 127,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+        ];
         assert_eq!(check(&huge), Some(Violation::TooLarge));
         let mut bomb = frame(TEXT, 0);
         for _ in 0..4 {

@@ -4,13 +4,12 @@
 //! A batch leaves in one vectored write. The hub has at most one batch of a session in flight, so nothing queues here.
 
 use std::io::{self, IoSlice};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 /// How long a batch may go on after the hub decided to close the session: a reader that is merely slow still learns
 /// the close code, one that stands still is cut off.
@@ -32,7 +31,12 @@ const PONG: u8 = 0xa;
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     /// Text messages, in order, and when the input that led to them came in.
-    Batch { frames: Vec<Bytes>, accepted: std::time::Instant },
+    Batch {
+        frames: Vec<Bytes>,
+        accepted: std::time::Instant,
+    },
+    /// A ping frame.
+    Ping,
     /// The last thing that is sent.
     Close { code: u16, reason: String },
 }
@@ -64,17 +68,14 @@ pub(crate) trait Progress {
 }
 
 /// The writing half.
-pub(crate) struct Writer<'a, W> {
+#[derive(Debug)]
+pub(crate) struct Writer<W> {
     pub(crate) io: W,
     /// How long one write may take.
     pub(crate) timeout: Duration,
-    /// After how long a silence of the peer a ping goes out.
-    pub(crate) heartbeat: Duration,
-    /// Set by the reading half when anything came in.
-    pub(crate) heard: &'a AtomicBool,
 }
 
-impl<W: AsyncWrite + Unpin> Writer<'_, W> {
+impl<W: AsyncWrite + Unpin> Writer<W> {
     /// Writes until one side closes. The future owns all state of a write in progress: drop it only to give up.
     pub(crate) async fn run(
         &mut self,
@@ -82,8 +83,6 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
         mut control: mpsc::Receiver<Control>,
         progress: &impl Progress,
     ) -> Ended {
-        let mut ping = interval_at(Instant::now() + self.heartbeat, self.heartbeat);
-        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let result = tokio::select! {
                 biased;
@@ -104,17 +103,12 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
                             Err(error) => Err(error),
                         }
                     }
+                    Some(Outgoing::Ping) => self.frame(PING, &[]).await,
                     Some(Outgoing::Close { code, reason }) => {
                         return self.close(Some(code), &reason).await;
                     }
                     None => return self.close(Some(1001), "server is going away").await,
                 },
-                _ = ping.tick() => {
-                    if self.heard.swap(false, Ordering::Relaxed) {
-                        continue;
-                    }
-                    self.frame(PING, &[]).await
-                }
             };
             match result {
                 Ok(()) => {}
@@ -147,6 +141,8 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
                             deadline.as_mut().reset(patience);
                         }
                     }
+                    // What is being written shows as well whether the peer is there.
+                    Some(Outgoing::Ping) => {}
                     Some(Outgoing::Batch { .. }) => {
                         debug_assert!(false, "one batch of a session is in flight at a time");
                     }
@@ -268,18 +264,21 @@ mod tests {
     }
 
     fn batch(payload_bytes: &[usize]) -> Outgoing {
-        let frames = payload_bytes.iter().map(|bytes| Bytes::from(vec![b'x'; *bytes])).collect();
-        Outgoing::Batch { frames, accepted: std::time::Instant::now() }
+        let frames = payload_bytes
+            .iter()
+            .map(|bytes| Bytes::from(vec![b'x'; *bytes]))
+            .collect();
+        Outgoing::Batch {
+            frames,
+            accepted: std::time::Instant::now(),
+        }
     }
 
     async fn run(socket_bytes: usize, inputs: Vec<Outgoing>) -> (Ended, usize, Vec<u8>) {
         let (near, mut far) = tokio::io::duplex(socket_bytes);
-        let heard = AtomicBool::new(false);
         let mut writer = Writer {
             io: near,
             timeout: Duration::from_secs(10),
-            heartbeat: Duration::from_secs(25),
-            heard: &heard,
         };
         let progress = Written::default();
         let (outgoing, outgoing_receiver) = mpsc::channel(8);
@@ -290,14 +289,18 @@ mod tests {
         let read = async {
             let mut bytes = Vec::new();
             if socket_bytes > 10 {
-                far.read_to_end(&mut bytes).await.expect("reading memory works");
+                far.read_to_end(&mut bytes)
+                    .await
+                    .expect("reading memory works");
             } else {
                 std::future::pending::<()>().await;
             }
             bytes
         };
         let write = async {
-            let ended = writer.run(outgoing_receiver, control_receiver, &progress).await;
+            let ended = writer
+                .run(outgoing_receiver, control_receiver, &progress)
+                .await;
             drop(writer);
             ended
         };
@@ -312,8 +315,12 @@ mod tests {
 
     #[tokio::test]
     async fn frames_have_the_shortest_length_form() {
-        let close = Outgoing::Close { code: 4001, reason: "é".repeat(100) };
-        let (ended, written, bytes) = run(100_000, vec![batch(&[0, 125, 126, 70_000]), close]).await;
+        let close = Outgoing::Close {
+            code: 4001,
+            reason: "é".repeat(100),
+        };
+        let (ended, written, bytes) =
+            run(100_000, vec![batch(&[0, 125, 126, 70_000]), close]).await;
         assert_eq!((ended, written), (Ended::Closed, 1));
         assert_eq!(bytes[..4], [0x81, 0, 0x81, 125]);
         assert_eq!(bytes[129..133], [0x81, 126, 0, 126]);
@@ -325,7 +332,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_batch_of_more_frames_than_the_kernel_takes_at_once_arrives_whole() {
-        let close = Outgoing::Close { code: 1000, reason: String::new() };
+        let close = Outgoing::Close {
+            code: 1000,
+            reason: String::new(),
+        };
         let (ended, _, bytes) = run(1000, vec![batch(&[3; 2000]), close]).await;
         assert_eq!(ended, Ended::Closed);
         assert_eq!(bytes.len(), 2000 * 5 + 4);
@@ -342,7 +352,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_close_shortens_the_patience() {
         let start = Instant::now();
-        let close = Outgoing::Close { code: 4002, reason: String::new() };
+        let close = Outgoing::Close {
+            code: 4002,
+            reason: String::new(),
+        };
         let (ended, _, _) = run(10, vec![batch(&[1000]), close]).await;
         assert_eq!(ended, Ended::Stalled);
         assert_eq!(start.elapsed().as_secs(), 5);
