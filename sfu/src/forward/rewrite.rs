@@ -48,6 +48,8 @@ pub struct Rewriter {
     run: Option<Run>,
     /// The newest timestamp given out, and when the packet it was first given to arrived.
     newest: Option<(u32, Instant)>,
+    /// Ticks that switches put the timestamps ahead of the time that passed.
+    ahead: u32,
     pictures: Pictures,
 }
 
@@ -81,7 +83,7 @@ impl Rewriter {
                 step: 960,
             },
             // 10 ms: two layers of one camera deliver the same instant at nearly the same time, and a longer step
-            // would push the picture behind the sound with each switch.
+            // would show in the rhythm of the pictures.
             Kind::Video => Clock {
                 rate: 90_000.0,
                 step: 900,
@@ -92,6 +94,7 @@ impl Rewriter {
             next: 1 + seed % (START_MAX - 1),
             run: None,
             newest: None,
+            ahead: 0,
             pictures: Pictures::default(),
         }
     }
@@ -162,14 +165,18 @@ impl Rewriter {
         self.next
     }
 
-    /// Time goes on by what passed between the arrivals, and by one step at least.
-    fn timestamp_after_switch(&self, packet: &Packet) -> u32 {
+    /// Time goes on by what passed between the arrivals, and by one step at least. What a step adds, a later switch
+    /// takes back, so that the picture does not drift away from the sound.
+    fn timestamp_after_switch(&mut self, packet: &Packet) -> u32 {
         let Some((newest, arrived)) = self.newest else {
             return packet.timestamp;
         };
         let elapsed = packet.arrived.saturating_duration_since(arrived);
         let ticks = elapsed.as_secs_f64().min(PAUSE_SECONDS_MAX) * self.clock.rate;
-        newest.wrapping_add((ticks as u32).max(self.clock.step))
+        let ticks = ticks as u32;
+        let advance = ticks.saturating_sub(self.ahead).max(self.clock.step);
+        self.ahead = (self.ahead + advance).saturating_sub(ticks);
+        newest.wrapping_add(advance)
     }
 }
 
