@@ -1,4 +1,4 @@
-"""Checks that relative links and `path` mentions in the documents lead to files, and heading links to headings."""
+"""Checks the documents: links lead to files and headings, `paths` in the architecture exist, every key is described."""
 
 import pathlib
 import re
@@ -8,6 +8,8 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+\s+(.*)$", re.MULTILINE)
+PATH = re.compile(r"`((?:sfu|signaling|src|web|docs|config|scripts|tests)/[\w./-]*)`")
+KEY = re.compile(r"^(?:#: )?(\w+) = ")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
@@ -32,12 +34,31 @@ def faults(document: pathlib.Path) -> list[str]:
     return found
 
 
+def missing_paths() -> list[str]:
+    """The map of the house must not show rooms that are not there."""
+    document = ROOT / "docs/ARCHITECTURE.md"
+    named = PATH.findall(FENCE.sub("", document.read_text(encoding="utf-8")))
+    return [f"docs/ARCHITECTURE.md: {path} does not exist" for path in named if not (ROOT / path).exists()]
+
+
+def undescribed_keys() -> list[str]:
+    """Every key of the sample configuration stands in the operator's manual."""
+    manual = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    section, found = "", []
+    for line in (ROOT / "config/redred.toml").read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            section = line.strip("[]") + "."
+        elif (key := KEY.match(line)) and f"`{section}{key[1]}`" not in manual:
+            found.append(f"docs/operations.md: the key {section}{key[1]} is not described")
+    return found
+
+
 def main() -> int:
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
         cwd=ROOT, check=True, capture_output=True, text=True,
     ).stdout.split()
-    found = [fault for name in listed for fault in faults(ROOT / name)]
+    found = [fault for name in listed for fault in faults(ROOT / name)] + missing_paths() + undescribed_keys()
     print("\n".join(found) if found else f"{len(listed)} documents, no broken link")
     return 1 if found else 0
 
