@@ -76,7 +76,8 @@ export function instrument() {
   const CHANNEL_EVENTS = [
     'stream_started',
     'stream_ended',
-    'tracks_update',
+    'stream_updated',
+    'tracks_changed',
     'viewers_update',
     'user_joined',
     'user_left',
