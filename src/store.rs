@@ -207,3 +207,5 @@ fn is_recent(version: &str) -> bool {
     numbers[..] >= SQLITE_VERSION_MIN[..]
 }
 
+#[cfg(test)]
+mod tests;
