@@ -159,7 +159,7 @@ impl Bridge {
         key
     }
 
-    fn ask(&mut self, media: MediaId, command: Command) -> Option<MediaReply> {
+    fn ask(&self, media: MediaId, command: Command) -> Option<MediaReply> {
         if self.plane.command(peer(media), command) {
             return None;
         }
@@ -199,7 +199,9 @@ fn from_refusal(refusal: event::Refusal) -> media::Refusal {
             tracing::warn!(limit, "the media plane refused a peer at a limit");
             media::Refusal::Overloaded
         }
-        _ => media::Refusal::Conflict(text),
+        event::Refusal::Unknown | event::Refusal::OutOfOrder(_) | _ => {
+            media::Refusal::Conflict(text)
+        }
     }
 }
 

@@ -171,7 +171,7 @@ impl Plane {
     }
 
     /// Passes a command about a peer to where it sits. False when it sits nowhere.
-    pub(crate) fn command(&mut self, peer: PeerKey, command: Command) -> bool {
+    pub(crate) fn command(&self, peer: PeerKey, command: Command) -> bool {
         let Some(seat) = self.peers.get(&peer) else {
             return false;
         };

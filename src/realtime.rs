@@ -18,7 +18,7 @@ use redred_signaling::hub::{Connect, Hub, Output, VerifyError};
 use redred_signaling::id::{RequestId, SessionId};
 use redred_signaling::media::MediaReply;
 use redred_signaling::stats;
-use redred_signaling::store::{StoreError, StoreId, StoreReply};
+use redred_signaling::store::{StoreId, StoreReply};
 use redred_signaling::time::Now;
 use tokio::sync::{mpsc, oneshot};
 
@@ -482,15 +482,16 @@ impl Task {
                 self.follow_ups.extend(reply.map(FollowUp::Media));
             }
             Output::Store(request) => {
-                self.stored.insert(request.id, accepted);
-                if let Err(request) = self.store.submit(request) {
-                    self.stored.remove(&request.id);
-                    let result = Err(StoreError::Unavailable(String::from("too much is waiting")));
-                    let reply = StoreReply {
-                        id: request.id,
-                        result,
-                    };
-                    self.follow_ups.push_back(FollowUp::Store(reply));
+                let id = request.id;
+                match self.store.submit(request) {
+                    Ok(()) => {
+                        self.stored.insert(id, accepted);
+                    }
+                    Err(error) => {
+                        let result = Err(error);
+                        self.follow_ups
+                            .push_back(FollowUp::Store(StoreReply { id, result }));
+                    }
                 }
             }
             Output::Reply { request, result } => {

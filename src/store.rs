@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use redred_signaling::store::{StoreReply, StoreRequest};
+use redred_signaling::store::{StoreError, StoreReply, StoreRequest};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
@@ -104,15 +104,15 @@ impl Store {
     /// Queues a request. The answer comes by [`Self::reply`].
     ///
     /// # Errors
-    /// Gives the request back when the queue is full.
-    pub fn submit(&self, request: StoreRequest) -> Result<(), StoreRequest> {
+    /// When the queue is full; then there is no other answer.
+    pub fn submit(&self, request: StoreRequest) -> Result<(), StoreError> {
         let job = Job {
             request,
             queued: Instant::now(),
         };
-        self.queue.try_send(job).map_err(|error| {
+        self.queue.try_send(job).map_err(|_| {
             self.monitor.inner.refused.fetch_add(1, Ordering::Relaxed);
-            error.into_inner().request
+            StoreError::Unavailable(String::from("too many requests are waiting"))
         })
     }
 

@@ -334,13 +334,16 @@ async fn read_until_end<R: AsyncRead + Unpin>(
 
 /// What our close frame says about a fault that fastwebsockets found. None when the stream just ended.
 fn close_for(error: &WebSocketError) -> Option<(u16, String)> {
-    match error {
-        WebSocketError::InvalidUTF8 => Some((1007, String::from("text is not UTF-8"))),
-        WebSocketError::IoError(_)
-        | WebSocketError::UnexpectedEOF
-        | WebSocketError::ConnectionClosed => None,
-        _ => Some((1002, error.to_string())),
+    if matches!(error, WebSocketError::InvalidUTF8) {
+        return Some((1007, String::from("text is not UTF-8")));
     }
+    let is_end = matches!(
+        error,
+        WebSocketError::IoError(_)
+            | WebSocketError::UnexpectedEOF
+            | WebSocketError::ConnectionClosed
+    );
+    (!is_end).then(|| (1002, error.to_string()))
 }
 
 /// The fragments of the message being received.
