@@ -75,9 +75,7 @@ export class Firefox {
         'media.navigator.permission.disabled': true,
         'media.autoplay.default': 0,
         'media.autoplay.blocking_policy': 0,
-        // Without these Firefox neither offers its own addresses nor takes 127.0.0.1 as a remote candidate.
         'media.peerconnection.ice.obfuscate_host_addresses': false,
-        'media.peerconnection.ice.loopback': true,
       },
     });
     return browser;
