@@ -22,6 +22,8 @@ pub mod id;
 pub mod layer;
 pub mod relay;
 mod shard;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod stats;
 
 pub use config::{Config, Identity};
