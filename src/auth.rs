@@ -3,7 +3,7 @@
 //! A key has one algorithm: the secret is HS256, a key of the key set what its type says. The header of a token
 //! chooses among keys but never an algorithm for a key, so that a public key cannot be used as an HMAC secret.
 
-mod claims;
+pub(crate) mod claims;
 mod jwks;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -31,7 +31,9 @@ const NOT_BEFORE_LEEWAY: Duration = Duration::from_secs(5);
 #[non_exhaustive]
 pub enum Rejection {
     /// Nothing was presented.
-    #[error("a token is needed: Authorization: Bearer, the subprotocol redred.token.<jwt>, or ?token=")]
+    #[error(
+        "a token is needed: Authorization: Bearer, the subprotocol redred.token.<jwt>, or ?token="
+    )]
     Missing,
     /// Over [`TOKEN_BYTES_MAX`].
     #[error("the token is longer than 8 KiB")]
@@ -197,7 +199,8 @@ impl Verifier {
     /// The key for a token's header. Without `kid` there must be exactly one of the algorithm.
     fn key(&self, algorithm: Algorithm, id: Option<&str>) -> Result<&VerifyingKey, Rejection> {
         let mut fits = self.keys.iter().filter(|key| {
-            key.algorithm == algorithm && (key.id.is_none() || id.is_none() || key.id.as_deref() == id)
+            key.algorithm == algorithm
+                && (key.id.is_none() || id.is_none() || key.id.as_deref() == id)
         });
         match (fits.next(), fits.next()) {
             (Some(key), None) => Ok(key),
@@ -225,7 +228,9 @@ pub fn bearer(headers: &axum::http::HeaderMap) -> Option<&str> {
 /// Unix time in milliseconds.
 pub fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
 /// Times and required claims are checked in [`Claims::into_caller`]; the library's defaults would let `nbf` pass.

@@ -7,14 +7,16 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use redred_signaling::grants::{Caller, Grants, User};
 use redred_signaling::id::UserId;
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::{Map, Number, Value};
 
 use super::{NOT_BEFORE_LEEWAY, Rejection};
 
 /// Longest display name, in characters.
-pub const NAME_CHARACTERS_MAX: usize = 64;
+pub(crate) const NAME_CHARACTERS_MAX: usize = 64;
 
 /// What a token may say. Claims of other purposes are passed over (RFC 7519 section 4).
 #[derive(Deserialize)]
@@ -55,7 +57,9 @@ impl Claims {
             millis("iat", iat)?;
         }
         let user = user(self.sub, self.name).map_err(Rejection::BadClaim)?;
-        let grants = self.grants.map_or_else(|| Ok(Grants::default()), GrantsClaim::into_grants);
+        let grants = self
+            .grants
+            .map_or_else(|| Ok(Grants::default()), GrantsClaim::into_grants);
         Ok(Caller {
             user,
             grants: grants.map_err(Rejection::BadClaim)?,
@@ -66,10 +70,10 @@ impl Claims {
 
 impl GrantsClaim {
     fn into_grants(self) -> Result<Grants, String> {
-        let lists = [&self.publish, &self.watch, &self.moderate, &self.chat];
-        let mut ids = lists.into_iter().flatten().flatten();
         // Ids of streams and of rooms have the same alphabet as user ids.
-        if !ids.all(|id| id == "*" || UserId::new(id.as_str()).is_ok()) {
+        let is_id = |id: &String| id == "*" || UserId::new(id.as_str()).is_ok();
+        let lists = [&self.publish, &self.watch, &self.moderate, &self.chat];
+        if !lists.into_iter().flatten().flatten().all(is_id) {
             return Err("grants: expected lists of ids or \"*\"".to_owned());
         }
         let absent = Grants::default();
@@ -84,15 +88,16 @@ impl GrantsClaim {
 }
 
 /// Checks `grants` as somebody asked for them, outside a token.
-pub fn grants(value: Value) -> Result<Grants, String> {
-    let claim: GrantsClaim = serde_json::from_value(value)
-        .map_err(|error| format!("grants: {error}"))?;
+pub(crate) fn grants(value: Value) -> Result<Grants, String> {
+    let claim: GrantsClaim =
+        serde_json::from_value(value).map_err(|error| format!("grants: {error}"))?;
     claim.into_grants()
 }
 
 /// Checks a `sub` and a `name`; without a name the id stands for it.
-pub fn user(sub: String, name: Option<String>) -> Result<User, String> {
-    let id = UserId::new(sub).map_err(|_| "sub: expected 1 to 64 of A-Z a-z 0-9 _ . -".to_owned())?;
+pub(crate) fn user(sub: String, name: Option<String>) -> Result<User, String> {
+    let id =
+        UserId::new(sub).map_err(|_| "sub: expected 1 to 64 of A-Z a-z 0-9 _ . -".to_owned())?;
     let name = name.unwrap_or_else(|| id.to_string());
     let characters = name.chars().count();
     let is_name = (1..=NAME_CHARACTERS_MAX).contains(&characters)
@@ -107,7 +112,8 @@ pub fn user(sub: String, name: Option<String>) -> Result<User, String> {
 /// A NumericDate (RFC 7519 section 2) in milliseconds: seconds, perhaps with a fraction.
 fn millis(claim: &str, date: &Number) -> Result<u64, Rejection> {
     let seconds = date.as_f64().filter(|s| s.is_finite() && *s >= 0.0);
-    let seconds = seconds.ok_or_else(|| Rejection::BadClaim(format!("{claim}: expected seconds since 1970")))?;
+    let seconds = seconds
+        .ok_or_else(|| Rejection::BadClaim(format!("{claim}: expected seconds since 1970")))?;
     // `as` saturates, which for a date in the far future is what is wanted.
     Ok((seconds * 1000.0) as u64)
 }
@@ -115,7 +121,9 @@ fn millis(claim: &str, date: &Number) -> Result<u64, Rejection> {
 /// Refuses a header that names anything twice: parsers disagree on which one counts.
 pub(super) fn check_header(token: &str) -> Result<(), Rejection> {
     let (header, _) = token.split_once('.').ok_or(Rejection::Malformed)?;
-    let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| Rejection::Malformed)?;
+    let header = URL_SAFE_NO_PAD
+        .decode(header)
+        .map_err(|_| Rejection::Malformed)?;
     let header: Result<Strict<Map<String, Value>>, _> = serde_json::from_slice(&header);
     header.map(|_| ()).map_err(|_| Rejection::Malformed)
 }
