@@ -3,9 +3,15 @@
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::Request;
 use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use redred_signaling::error::ErrorCode;
+use serde_json::{Value, json};
+
+/// When to come back to a server that is full or about to stop.
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
 
@@ -19,6 +25,7 @@ pub struct Problem {
     code: &'static str,
     detail: String,
     retry_after: Option<Duration>,
+    more: Vec<(&'static str, Value)>,
     headers: Vec<(header::HeaderName, HeaderValue)>,
 }
 
@@ -30,6 +37,7 @@ impl Problem {
             code,
             detail: detail.into(),
             retry_after: None,
+            more: Vec::new(),
             headers: Vec::new(),
         }
     }
@@ -58,8 +66,19 @@ impl Problem {
     }
 
     /// 503 with `Retry-After`.
-    pub fn unavailable(detail: impl Into<String>, retry_after: Duration) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).with_retry(retry_after)
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).with_retry(RETRY_AFTER)
+    }
+
+    /// 503 of a server that is about to stop.
+    pub fn draining() -> Self {
+        Self::unavailable("the server is about to stop and takes nothing new")
+    }
+
+    /// Adds a member to the body (RFC 9457 section 3.2).
+    pub fn with(mut self, name: &'static str, value: Value) -> Self {
+        self.more.push((name, value));
+        self
     }
 
     /// Says when to come back, rounded up to whole seconds.
@@ -77,19 +96,42 @@ impl Problem {
 
 impl From<redred_signaling::Error> for Problem {
     fn from(error: redred_signaling::Error) -> Self {
-        super::api::problem_of(&error)
+        let status = match error.code {
+            ErrorCode::BadMessage | ErrorCode::UnknownType | ErrorCode::InvalidField => {
+                StatusCode::BAD_REQUEST
+            }
+            ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorCode::Forbidden => StatusCode::FORBIDDEN,
+            ErrorCode::NotFound => StatusCode::NOT_FOUND,
+            ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            ErrorCode::Conflict => StatusCode::CONFLICT,
+            ErrorCode::Unsupported => StatusCode::NOT_ACCEPTABLE,
+            ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorCode::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            ErrorCode::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let problem = Self::new(status, error.code.as_str(), error.message);
+        match error.retry_after_ms.map(Duration::from_millis) {
+            Some(after) => problem.with_retry(after),
+            None if status == StatusCode::SERVICE_UNAVAILABLE => problem.with_retry(RETRY_AFTER),
+            None => problem,
+        }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = json!({
+        let mut body = json!({
             "type": "about:blank",
             "title": self.status.canonical_reason().unwrap_or("Error"),
             "status": self.status.as_u16(),
             "code": self.code,
             "detail": self.detail,
         });
+        for (name, value) in self.more {
+            body[name] = value;
+        }
         let mut response = (self.status, body.to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
@@ -99,15 +141,17 @@ impl IntoResponse for Problem {
             let seconds = HeaderValue::from_str(&seconds.to_string());
             headers.insert(header::RETRY_AFTER, seconds.expect("digits"));
         }
-        headers.extend(self.headers.into_iter().map(|(k, v)| (Some(k), v)).filter_map(
-            |(name, value)| name.map(|name| (name, value)),
-        ));
+        for (name, value) in self.headers {
+            headers.insert(name, value);
+        }
         response
     }
 }
 
 /// Gives the errors that the router makes by itself (no such method, a bad path) the same form.
-pub async fn normalise(method: Method, response: Response) -> Response {
+pub(super) async fn normalise(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let response = next.run(request).await;
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
     let is_problem = response.headers().get(header::CONTENT_TYPE) == Some(&CONTENT_TYPE);
@@ -116,7 +160,9 @@ pub async fn normalise(method: Method, response: Response) -> Response {
     }
     let (parts, body) = response.into_parts();
     let quoted = axum::body::to_bytes(body, QUOTED_BYTES_MAX).await;
-    let quoted = quoted.ok().and_then(|text| String::from_utf8(text.to_vec()).ok());
+    let quoted = quoted
+        .ok()
+        .and_then(|text| String::from_utf8(text.to_vec()).ok());
     let detail = match (quoted, status) {
         (Some(text), _) if !text.is_empty() => text,
         (_, StatusCode::METHOD_NOT_ALLOWED) => "this method means nothing here".to_owned(),

@@ -1,0 +1,51 @@
+//! The log subscriber and the panic hook: the only place that sets globals.
+
+use std::io::IsTerminal;
+
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+use crate::metrics::Counter;
+
+/// Version of this build.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Sends log lines to standard error, in the form and from the level that was configured.
+///
+/// # Errors
+///
+/// When the level is no filter, or a subscriber is set already.
+pub fn init(log: &Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&log.level).context("log.level")?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let done = match log.format {
+        LogFormat::Text => lines
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+    done.map_err(|error| anyhow::anyhow!("setting the log subscriber: {error}"))
+}
+
+/// Logs and counts panics, in place of the default message. Whoever catches a panic decides what it costs.
+pub fn count_panics(panics: Counter) {
+    std::panic::set_hook(Box::new(move |info| {
+        panics.increment();
+        let backtrace = std::backtrace::Backtrace::force_capture();
+        let payload = info.payload();
+        let text = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        tracing::error!(
+            place = info.location().map(tracing::field::display),
+            message = text.unwrap_or("no text"),
+            %backtrace,
+            "a thread panicked"
+        );
+    }));
+}
