@@ -1,4 +1,4 @@
-"""Checks the documents: links lead to files and headings, `paths` in the architecture exist, every key is described."""
+"""Checks the documents: links lead to files and headings, `paths` in the architecture exist, keys and metrics are described."""
 
 import pathlib
 import re
@@ -9,6 +9,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+\s+(.*)$", re.MULTILINE)
 PATH = re.compile(r"`((?:sfu|signaling|src|web|docs|config|scripts|tests)/[\w./-]*)`")
+METRIC = re.compile(r'"(redred_(?:ws|live|store|sfu|relay|http|panics|build)_?\w*)"')
 KEY = re.compile(r"^(?:#: )?(\w+) = ")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
@@ -53,12 +54,22 @@ def undescribed_keys() -> list[str]:
     return found
 
 
+def undescribed_metrics() -> list[str]:
+    """Every metric stands in the protocol, and the protocol names none that is not there."""
+    sources = [*(ROOT / "src").glob("metrics.rs"), *(ROOT / "src").glob("metrics/*.rs")]
+    exported = {name for source in sources for name in METRIC.findall(source.read_text(encoding="utf-8"))}
+    described = set(re.findall(r"`(redred_\w+)`", (ROOT / "docs/protocol.md").read_text(encoding="utf-8")))
+    found = [f"docs/protocol.md: the metric {name} is not described" for name in sorted(exported - described)]
+    return found + [f"docs/protocol.md: there is no metric {name}" for name in sorted(described - exported)]
+
+
 def main() -> int:
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
         cwd=ROOT, check=True, capture_output=True, text=True,
     ).stdout.split()
-    found = [fault for name in listed for fault in faults(ROOT / name)] + missing_paths() + undescribed_keys()
+    found = [fault for name in listed for fault in faults(ROOT / name)] 
+    found += missing_paths() + undescribed_keys() + undescribed_metrics()
     print("\n".join(found) if found else f"{len(listed)} documents, no broken link")
     return 1 if found else 0
 

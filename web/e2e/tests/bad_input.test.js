@@ -66,7 +66,7 @@ besideAStream('WHIP refuses what is malformed, unauthorised, not granted, or sec
   await problem(await post(server, path, 'x'.repeat(70_000), sdp(good)), 413);
   await problem(await post(server, '/whip/whip-faults', offer, sdp(good)), 409);
   for (const method of ['PATCH', 'DELETE']) {
-    const unknown = await fetch(`${server.url}/whip/other/${'0'.repeat(32)}`, {
+    const unknown = await fetch(`${server.url}/whip/resource/${'0'.repeat(32)}`, {
       method,
       headers: { authorization: `Bearer ${good}`, 'content-type': 'application/trickle-ice-sdpfrag' },
       ...(method === 'PATCH' && { body: 'a=ice-ufrag:x\r\n' }),
