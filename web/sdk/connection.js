@@ -36,7 +36,7 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /**
  * @typedef {object} ConnectionEvents
  * @property {Change} state
- * @property {Established & { resumed: boolean }} established `resumed`: the server kept our session through the break
+ * @property {Established} established
  * @property {{ code: number, reason: string }} closed for good: by `close()`, or because the server says to stay away
  * @property {RedredError} error an error that answers no request of ours
  */
@@ -238,7 +238,6 @@ export class Connection extends Emitter {
    * @param {string} token
    */
   #handleEstablished(established, token) {
-    const resumed = this.#established?.session_id === established.session_id;
     this.#established = established;
     this.#resumeToken = established.resume_token;
     this.#establishedAt = this.#clock.now();
@@ -253,7 +252,7 @@ export class Connection extends Emitter {
       this.#socket?.send(pending.unsent);
       pending.unsent = null;
     }
-    this.emit('established', { ...established, resumed });
+    this.emit('established', established);
   }
 
   // Receiving.

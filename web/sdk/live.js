@@ -51,12 +51,12 @@ export class LiveChannel extends Emitter {
     viewers: 0,
     tracks: [],
     role: 'viewer',
+    permissions: { publish: false, moderate: false, chat: false },
     settings: { slow_mode_seconds: 0, pinned: null },
     comments: [],
     timed_out_until: null,
   };
-  /** @type {string | null} */
-  #sessionId = null;
+  #wasSubscribed = false;
 
   /**
    * @param {Connection} connection
@@ -263,9 +263,8 @@ export class LiveChannel extends Emitter {
 
   /** @param {Subscribed} subscribed */
   #handleSubscribed(subscribed) {
-    const sessionId = this.#connection.session?.session_id ?? null;
-    const resumed = this.#sessionId !== null && this.#sessionId === sessionId;
-    this.#sessionId = sessionId;
+    const resumed = this.#wasSubscribed && (this.#connection.session?.resumed ?? false);
+    this.#wasSubscribed = true;
     const state = { ...this.#state, ...subscribed.state };
     // The comments missed follow as messages; the ones we have are kept, so that a view need not jump.
     if (subscribed.recovered) state.comments = mergeComments(this.#state.comments, subscribed.state?.comments ?? []);
@@ -313,7 +312,9 @@ function reduce(state, type, data, userId) {
       };
     case 'stream_ended':
       return { live: false, stream_id: null, started_at: null, tracks: [] };
-    case 'tracks_update':
+    case 'stream_updated':
+      return { title: data.title, tags: data.tags };
+    case 'tracks_changed':
       return { tracks: data.tracks };
     case 'viewers_update':
       return { viewers: data.count };
@@ -326,7 +327,10 @@ function reduce(state, type, data, userId) {
       return { settings: { ...state.settings, ...data } };
     case 'role_changed':
       return {
-        role: data.user_id === userId ? data.role : state.role,
+        ...(data.user_id === userId && {
+          role: data.role,
+          permissions: { ...state.permissions, moderate: data.role === 'moderator' || state.role === 'streamer' },
+        }),
         comments: state.comments.map((comment) =>
           comment.user.id === data.user_id ? { ...comment, user: { ...comment.user, role: data.role } } : comment,
         ),

@@ -31,6 +31,8 @@ export interface Established {
   heartbeat_ms: number;
   server_time: string;
   resume_token: string;
+  /** True when the session of the last socket was taken up again, its media with it. */
+  resumed: boolean;
 }
 
 export interface Subscribed<S = unknown> {
@@ -92,7 +94,14 @@ export interface RoomSettings {
   /** 0 when slow mode is off. */
   slow_mode_seconds: number;
   pinned: Comment | null;
-  by?: string | User;
+  by?: string;
+}
+
+/** What the caller may do on a stream. */
+export interface Permissions {
+  publish: boolean;
+  moderate: boolean;
+  chat: boolean;
 }
 
 /** `subscribed.state` of `live:<stream>`. */
@@ -107,6 +116,7 @@ export interface LiveState {
   tracks: Track[];
   /** The caller's own. */
   role: Role;
+  permissions: Permissions;
   settings: RoomSettings;
   /** The last 50, oldest first. */
   comments: Comment[];
@@ -116,11 +126,11 @@ export interface LiveState {
 export interface StreamSummary {
   /** The stream's name, as in `live:<id>` and `/watch/<id>`. */
   id: string;
-  stream_id: string;
   title: string;
   tags: string[];
   started_at: string;
   viewers: number;
+  tracks: Track[];
   streamer: User | null;
 }
 
@@ -137,9 +147,21 @@ export interface StreamStarted {
   streamer?: User | null;
 }
 
+export interface StreamUpdated {
+  stream_id: string;
+  title: string;
+  tags: string[];
+}
+
+export interface TracksChanged {
+  stream_id: string;
+  /** None while the publisher is away. */
+  tracks: Track[];
+}
+
 export interface StreamEnded {
   stream_id: string;
-  reason: string;
+  reason: 'ended' | 'publisher_lost' | 'never_started' | 'ended_by_api';
   duration_ms: number;
   peak_viewers: number;
 }
@@ -152,7 +174,7 @@ export interface Presence {
 
 export interface CommentDeleted {
   id: string;
-  by: string | User;
+  by: string;
 }
 
 export interface UserModerated {
@@ -161,13 +183,13 @@ export interface UserModerated {
   seconds?: number | null;
   until?: string | null;
   reason?: string | null;
-  by?: string | User;
+  by?: string;
 }
 
 export interface RoleChanged {
   user_id: string;
   role: Role;
-  by?: string | User;
+  by?: string;
 }
 
 export interface ReactionsUpdate {
@@ -198,14 +220,13 @@ export interface Candidate {
 }
 
 export interface QualityChanged {
-  session?: string;
-  quality?: Quality;
+  session: string;
   layer: Layer;
-  reason: string;
+  reason: 'started' | 'chosen' | 'published';
 }
 
 export interface WatchUnavailable {
-  session?: string;
+  session: string;
   kind: MediaKind;
   codec: string;
 }
@@ -219,7 +240,8 @@ export interface MediaClosed {
 export interface LiveMessages {
   stream_started: StreamStarted;
   stream_ended: StreamEnded;
-  tracks_update: { tracks: Track[] };
+  stream_updated: StreamUpdated;
+  tracks_changed: TracksChanged;
   viewers_update: { count: number };
   user_joined: Presence;
   user_left: Presence;

@@ -99,6 +99,7 @@ export class FakeServer {
       heartbeat_ms: 20_000,
       server_time: '2026-11-24T12:00:00.000Z',
       resume_token: `r${this.sockets.length}`,
+      resumed: false,
       ...more,
     });
   }
