@@ -318,3 +318,6 @@ fn candidates(local: SocketAddr, advertised: &[IpAddr]) -> Vec<SocketAddr> {
         .map(|ip| SocketAddr::new(*ip, local.port()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -49,6 +49,8 @@ const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// A worker's counters at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
+    /// Where its socket listens, once it does.
+    pub local: Option<SocketAddr>,
     /// Of the shard.
     pub shard: stats::Snapshot,
     /// Of the socket.
@@ -120,6 +122,11 @@ impl Inbox {
             .clone();
         stats.relay_dropped = self.relay_dropped.load(Ordering::Relaxed);
         stats
+    }
+
+    #[cfg(test)]
+    pub(super) fn take_commands(&self) -> VecDeque<Command> {
+        std::mem::take(&mut self.queues().commands)
     }
 
     /// Queues a message of another shard; packets only while there is room, anything else always.
@@ -365,6 +372,7 @@ impl Worker {
     fn publish_stats(&mut self) {
         self.stats.shard = self.shard.stats();
         self.stats.socket = self.udp.counters();
+        self.stats.local = Some(self.udp.local());
         let mut published = self
             .inbox
             .stats
