@@ -14,3 +14,17 @@ pub struct StreamKey(pub u64);
 /// One shard, numbered from 0 as its worker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardId(pub u16);
+
+/// Where a peer sits in its shard. The key tells whether the place still holds the same peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct PeerId {
+    pub(crate) index: usize,
+    pub(crate) key: PeerKey,
+}
+
+/// Where a stream sits in its shard. The key tells whether the place still holds the same stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct StreamId {
+    pub(crate) index: usize,
+    pub(crate) key: StreamKey,
+}

@@ -15,16 +15,24 @@
 #![warn(missing_docs)]
 
 pub mod config;
+mod demux;
+mod egress;
 pub mod error;
 pub mod event;
 pub mod forward;
 pub mod id;
 pub mod layer;
+mod peer;
+mod publisher;
 pub mod relay;
 mod shard;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod stats;
+mod stream;
+mod subscriber;
+mod timer;
+mod track;
 
 pub use config::{Config, Identity};
 pub use event::{Command, Event, Output, Reason};

@@ -1,0 +1,530 @@
+//! Hot path. A packet's way from its publisher to every viewer, and keyframe requests' way back.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use smallvec::SmallVec;
+use str0m::media::Mid;
+use str0m::rtp::{ExtensionValues, RedDecoder, RtpPacket};
+
+use super::{Shard, peer_mut, stream_mut};
+use crate::event::{Event, Kind, LayerReason, PublisherStats};
+use crate::forward::codec;
+use crate::forward::dependency::Descriptor;
+use crate::forward::packet::{Packet, SourceId};
+use crate::id::{PeerId, StreamId};
+use crate::peer::{Peer, Role, Unrouted};
+use crate::publisher::Route;
+use crate::relay;
+use crate::subscriber::Outcome;
+use crate::track::{Changes, Format};
+
+/// What makes a keyframe wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    Viewer,
+    Joined,
+    Switched,
+    Relay,
+}
+
+impl Shard {
+    /// Media of a known route arrived from a publisher.
+    pub(super) fn handle_packet(&mut self, now: Instant, id: PeerId, route: Route, rtp: RtpPacket) {
+        let Some(peer) = peer_mut(&mut self.peers, id) else {
+            return;
+        };
+        let stream_id = peer.stream;
+        let is_red = route.is_red(rtp.header.payload_type);
+        let packet = packet(route, rtp);
+        let Some(stream) = stream_mut(&mut self.streams, stream_id) else {
+            return;
+        };
+        let Some(track) = stream.track_mut(route.track) else {
+            self.stats.packets_dropped.unknown += 1;
+            return;
+        };
+        let changes = track.handle_packet(&packet);
+        if changes.ladder {
+            self.update_ladders(stream_id, route.track);
+        }
+        if changes.info {
+            self.tell_tracks(stream_id);
+        }
+        let stream = &mut self.streams[stream_id.index];
+        if !stream.followers.is_empty() {
+            stream.batch.push(relay::Packet {
+                track: route.track,
+                is_red,
+                packet: packet.clone(),
+            });
+            if !stream.is_dirty {
+                stream.is_dirty = true;
+                self.dirty_streams.push(stream_id);
+            }
+        }
+        self.fan_out(now, stream_id, route.track, is_red, &packet);
+        if changes.ladder {
+            self.request_wanted_of(now, stream_id);
+        }
+    }
+
+    /// Media of an SSRC or payload type that is new: find its track and layer, then go on as with any other.
+    pub(super) fn handle_unrouted(&mut self, now: Instant, id: PeerId, unrouted: Unrouted) {
+        let Some(Peer {
+            stream: stream_id,
+            role: Role::Publisher(publisher),
+            ..
+        }) = peer_mut(&mut self.peers, id)
+        else {
+            return;
+        };
+        let stream_id = *stream_id;
+        let Some(stream) = stream_mut(&mut self.streams, stream_id) else {
+            return;
+        };
+        let track = publisher
+            .track_of(unrouted.mid)
+            .and_then(|number| stream.track_mut(number));
+        let format = Format::new(unrouted.params.spec());
+        let (Some(track), Some(format)) = (track, format) else {
+            self.stats.packets_dropped.unknown += 1;
+            return;
+        };
+        let slot = track.slot_of(unrouted.rid.as_deref(), self.config.layers_max);
+        let is_audio = unrouted.params.spec().codec.is_audio();
+        let (Some(slot), true) = (slot, is_audio == (track.kind == Kind::Audio)) else {
+            self.stats.packets_dropped.unknown += 1;
+            return;
+        };
+        self.next_source += 1;
+        let route = publisher.add_route(
+            unrouted.packet.header.ssrc,
+            &unrouted.params,
+            format,
+            track.number,
+            track.kind,
+            slot,
+            SourceId(self.next_source),
+            *unrouted.packet.seq_no,
+        );
+        if track.format != format {
+            track.format = format;
+            self.handle_tracks_changed(now, stream_id);
+        }
+        self.handle_packet(now, id, route, unrouted.packet);
+    }
+
+    /// Gives a packet to every viewer of its track. Peers are flushed at the end of the turn.
+    pub(super) fn fan_out(
+        &mut self,
+        now: Instant,
+        stream_id: StreamId,
+        track: u16,
+        is_red: bool,
+        packet: &Packet,
+    ) {
+        let stream = &self.streams[stream_id.index];
+        let mut copies = 0;
+        let mut needs_keyframe = false;
+        let mut broken: SmallVec<[PeerId; 0]> = SmallVec::new();
+        let mut switched: SmallVec<[(PeerId, LayerReason); 4]> = SmallVec::new();
+        // Sound without its RED, made when the first viewer needs it.
+        let mut primary: Option<Option<Arc<[u8]>>> = None;
+        for &viewer in &stream.viewers {
+            let Some(peer) = peer_mut(&mut self.peers, viewer) else {
+                continue;
+            };
+            let Role::Viewer(subscriber) = &mut peer.role else {
+                continue;
+            };
+            let outcome = catch_unwind(AssertUnwindSafe(|| subscriber.forward(track, packet)));
+            match outcome {
+                Ok(Outcome::Send {
+                    ssrc,
+                    payload_types,
+                    mut egress,
+                    switched: reason,
+                }) => {
+                    let pt = match (is_red, payload_types.red) {
+                        (false, _) => payload_types.main,
+                        (true, Some(red)) => red,
+                        (true, None) => {
+                            let plain = primary.get_or_insert_with(|| without_red(&packet.payload));
+                            let Some(plain) = plain else {
+                                self.stats.packets_dropped.undecodable += 1;
+                                continue;
+                            };
+                            egress.payload = plain.clone();
+                            payload_types.main
+                        }
+                    };
+                    peer.write(ssrc, pt, packet, egress);
+                    copies += 1;
+                    if !peer.is_dirty {
+                        peer.is_dirty = true;
+                        self.dirty_peers.push(viewer);
+                    }
+                    if let Some(reason) = reason {
+                        switched.push((viewer, reason));
+                    }
+                }
+                Ok(Outcome::NeedsKeyframe) => needs_keyframe = true,
+                Ok(Outcome::Undecodable) => self.stats.packets_dropped.undecodable += 1,
+                Ok(Outcome::Kept | Outcome::NotReady) => {}
+                Err(_) => broken.push(viewer),
+            }
+        }
+        if copies > 0 {
+            let copies_64 = u64::from(copies);
+            let bytes = packet.payload.len() as u64 * copies_64;
+            self.stats.packets_forwarded.add(packet.kind, copies_64);
+            self.stats.bytes_forwarded.add(packet.kind, bytes);
+            match self.arrivals.last_mut() {
+                Some((arrived, n)) if *arrived == packet.arrived => *n += copies,
+                _ => self.arrivals.push((packet.arrived, copies)),
+            }
+        }
+        for (viewer, reason) in switched {
+            self.tell_layer(stream_id, track, packet.slot, viewer, reason);
+        }
+        if needs_keyframe {
+            self.request_keyframe(now, stream_id, track, packet.slot, Cause::Switched);
+        }
+        for viewer in broken {
+            self.drop_broken(now, viewer);
+        }
+    }
+
+    fn tell_layer(
+        &mut self,
+        stream: StreamId,
+        track: u16,
+        slot: u8,
+        viewer: PeerId,
+        reason: LayerReason,
+    ) {
+        if reason != LayerReason::Started {
+            self.stats.layer_switches += 1;
+        }
+        let layer = self.streams[stream.index]
+            .track(track)
+            .map(|track| track.layer_info(slot))
+            .unwrap_or_default();
+        self.tell(Event::Layer {
+            peer: viewer.key,
+            layer,
+            reason,
+        });
+    }
+
+    /// A viewer asked for a keyframe on one of its lines.
+    pub(super) fn handle_keyframe_request(&mut self, now: Instant, id: PeerId, mid: Mid) {
+        let Some(Peer {
+            stream,
+            role: Role::Viewer(subscriber),
+            ..
+        }) = peer_mut(&mut self.peers, id)
+        else {
+            return;
+        };
+        let stream = *stream;
+        if let Some((track, slot)) = subscriber.received_on(mid) {
+            self.request_keyframe(now, stream, track, slot, Cause::Viewer);
+        }
+    }
+
+    /// Somebody needs a keyframe of a layer: ask for it, unless that was done a moment ago.
+    pub(super) fn request_keyframe(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        track: u16,
+        slot: u8,
+        cause: Cause,
+    ) {
+        let counts = &mut self.stats.keyframe_requests;
+        match cause {
+            Cause::Viewer => counts.viewer += 1,
+            Cause::Joined => counts.joined += 1,
+            Cause::Switched => counts.switched += 1,
+            Cause::Relay => counts.relay += 1,
+        }
+        let Some(stream) = stream_mut(&mut self.streams, id) else {
+            return;
+        };
+        let Some(track) = stream.track_mut(track) else {
+            return;
+        };
+        if usize::from(slot) >= track.layers.len() {
+            return;
+        }
+        let number = track.number;
+        if track.requests.request(now, slot) {
+            self.send_keyframe_request(id, number, slot);
+        }
+        self.schedule_stream(id);
+    }
+
+    fn send_keyframe_request(&mut self, id: StreamId, track: u16, slot: u8) {
+        let stream = &self.streams[id.index];
+        if stream.home != self.id {
+            self.send_to_home(id, relay::Body::Keyframe { track, slot });
+            self.stats.keyframe_requests_sent += 1;
+            return;
+        }
+        let Some(publisher_id) = stream.publisher else {
+            return;
+        };
+        let rid = stream
+            .track(track)
+            .and_then(|track| track.layers.get(usize::from(slot)))
+            .and_then(|layer| layer.rid.as_deref());
+        let Some(peer) = peer_mut(&mut self.peers, publisher_id) else {
+            return;
+        };
+        let Role::Publisher(publisher) = &peer.role else {
+            return;
+        };
+        let Some(mid) = publisher.mid_of(track) else {
+            return;
+        };
+        if peer.request_keyframe(mid, rid) {
+            self.stats.keyframe_requests_sent += 1;
+            self.mark_dirty(publisher_id);
+        }
+    }
+
+    /// Lets every viewer's selection hear that layers came, went or changed places.
+    pub(super) fn update_ladders(&mut self, id: StreamId, track: u16) {
+        let stream = &self.streams[id.index];
+        let Some(track) = stream.track(track) else {
+            return;
+        };
+        for &viewer in &stream.viewers {
+            if let Some(Peer {
+                role: Role::Viewer(subscriber),
+                ..
+            }) = peer_mut(&mut self.peers, viewer)
+            {
+                subscriber.handle_ladder(track);
+            }
+        }
+        if !stream.followers.is_empty() {
+            self.relay_tracks(id);
+        }
+    }
+
+    /// Requests what any viewer of a stream waits for.
+    pub(super) fn request_wanted_of(&mut self, now: Instant, id: StreamId) {
+        let mut wanted: SmallVec<[(u16, u8); 4]> = SmallVec::new();
+        for &viewer in &self.streams[id.index].viewers {
+            if let Some(Peer {
+                role: Role::Viewer(subscriber),
+                ..
+            }) = peer_mut(&mut self.peers, viewer)
+            {
+                for want in subscriber.wants_keyframes() {
+                    if !wanted.contains(&want) {
+                        wanted.push(want);
+                    }
+                }
+            }
+        }
+        for (track, slot) in wanted {
+            self.request_keyframe(now, id, track, slot, Cause::Switched);
+        }
+    }
+
+    /// Requests what one viewer waits for.
+    pub(super) fn request_wanted(&mut self, now: Instant, id: PeerId) {
+        let Some(Peer {
+            stream,
+            role: Role::Viewer(subscriber),
+            ..
+        }) = peer_mut(&mut self.peers, id)
+        else {
+            return;
+        };
+        let stream = *stream;
+        let wanted: SmallVec<[(u16, u8); 2]> = subscriber.wants_keyframes().collect();
+        for (track, slot) in wanted {
+            self.request_keyframe(now, stream, track, slot, Cause::Switched);
+        }
+    }
+
+    /// Tracks came, went or changed their codec: tell everybody.
+    pub(super) fn handle_tracks_changed(&mut self, now: Instant, id: StreamId) {
+        self.tell_tracks(id);
+        let viewers = self.streams[id.index].viewers.clone();
+        for viewer in viewers {
+            self.assign_tracks(now, viewer);
+        }
+    }
+
+    /// Tells the shell and the followers what tracks there are.
+    pub(super) fn tell_tracks(&mut self, id: StreamId) {
+        let stream = &self.streams[id.index];
+        if stream.home == self.id {
+            let event = Event::Tracks {
+                stream: stream.key,
+                tracks: stream.infos(),
+            };
+            self.tell(event);
+            self.relay_tracks(id);
+        }
+    }
+
+    /// Puts the tracks on a viewer's lines, and offers lines that are missing.
+    pub(super) fn assign_tracks(&mut self, now: Instant, id: PeerId) {
+        let Some(peer) = peer_mut(&mut self.peers, id) else {
+            return;
+        };
+        let stream = peer.stream;
+        let Role::Viewer(subscriber) = &mut peer.role else {
+            return;
+        };
+        let assignment = subscriber.assign(&self.streams[stream.index].tracks);
+        let mut offer = None;
+        if !assignment.missing.is_empty() && peer.can_offer() {
+            self.drive(now, id, |peer, sink| {
+                offer = peer.offer_lines(&assignment.missing);
+                peer.flush(now, sink);
+            });
+        }
+        if let Some(sdp) = offer {
+            self.tell(Event::Offer { peer: id.key, sdp });
+        }
+        for (kind, codec) in assignment.undecodable {
+            self.tell(Event::Undecodable {
+                peer: id.key,
+                kind,
+                codec,
+            });
+        }
+        for (track, slot) in assignment.keyframes {
+            self.request_keyframe(now, stream, track, slot, Cause::Joined);
+        }
+    }
+
+    /// The clock of a stream: layers that stopped, requests to repeat, statistics.
+    pub(super) fn wake_stream(&mut self, now: Instant, id: StreamId, at: Instant) {
+        let Some(stream) = stream_mut(&mut self.streams, id) else {
+            return;
+        };
+        if !stream.scheduled.fires(at) {
+            return;
+        }
+        if stream.ticks_at.is_some_and(|at| at <= now) {
+            stream.ticks_at = Some(now + super::TICK);
+            self.tick(now, id);
+        }
+        let mut requests: SmallVec<[(u16, u8); 4]> = SmallVec::new();
+        for track in &mut self.streams[id.index].tracks {
+            while let Some(slot) = track.requests.poll(now) {
+                requests.push((track.number, slot));
+            }
+        }
+        for (track, slot) in requests {
+            self.send_keyframe_request(id, track, slot);
+        }
+        let stream = &mut self.streams[id.index];
+        if stream.stats_at.is_some_and(|at| at <= now) {
+            stream.stats_at = Some(now + self.config.stats_interval);
+            self.tell_publisher_stats(id);
+        }
+        self.schedule_stream(id);
+    }
+
+    fn tick(&mut self, now: Instant, id: StreamId) {
+        let mut laddered: SmallVec<[u16; 2]> = SmallVec::new();
+        let mut is_told = false;
+        for track in &mut self.streams[id.index].tracks {
+            let Changes { ladder, info } = track.handle_tick(now);
+            if ladder {
+                laddered.push(track.number);
+            }
+            is_told |= info;
+        }
+        for &track in &laddered {
+            self.update_ladders(id, track);
+        }
+        if is_told {
+            self.tell_tracks(id);
+        }
+        if !laddered.is_empty() {
+            self.request_wanted_of(now, id);
+        }
+    }
+
+    fn tell_publisher_stats(&mut self, id: StreamId) {
+        let stream = &self.streams[id.index];
+        let Some(publisher_id) = stream.publisher else {
+            return;
+        };
+        let layers = stream.tracks.iter().flat_map(|track| &track.layers);
+        let bitrate_bps = layers.map(|layer| layer.bitrate_bps).sum();
+        let video = stream.tracks.iter().find(|t| t.kind == Kind::Video);
+        let video_layers = video.map(|t| t.layer_infos()).unwrap_or_default();
+        let key = stream.key;
+        let Some(Peer {
+            role: Role::Publisher(publisher),
+            ..
+        }) = peer_mut(&mut self.peers, publisher_id)
+        else {
+            return;
+        };
+        let stats = PublisherStats {
+            bitrate_bps,
+            fps: video_layers.iter().map(|l| l.fps).max().unwrap_or_default(),
+            rtt: publisher.link.rtt,
+            loss: publisher.link.loss,
+            layers: video_layers,
+        };
+        self.tell(Event::PublisherStats {
+            stream: key,
+            peer: publisher_id.key,
+            stats,
+        });
+    }
+}
+
+/// What viewers get of a packet that arrived.
+fn packet(route: Route, rtp: RtpPacket) -> Packet {
+    let values = rtp.header.ext_vals;
+    let dependency = values.user_values.get::<Descriptor>();
+    let codec = route.format.codec;
+    let meta = codec::inspect(codec, &rtp.payload, dependency.map(Descriptor::bytes));
+    let extensions = ExtensionValues {
+        audio_level: values.audio_level,
+        voice_activity: values.voice_activity,
+        video_orientation: values.video_orientation,
+        video_content_type: values.video_content_type,
+        abs_capture_time: values.abs_capture_time,
+        play_delay_min: values.play_delay_min,
+        play_delay_max: values.play_delay_max,
+        user_values: values.user_values,
+        ..ExtensionValues::default()
+    };
+    Packet {
+        kind: route.kind,
+        codec,
+        source: route.source,
+        slot: route.slot,
+        seq_no: rtp.seq_no,
+        timestamp: rtp.header.timestamp,
+        marker: rtp.header.marker,
+        payload: rtp.payload,
+        extensions,
+        arrived: rtp.timestamp,
+        meta,
+    }
+}
+
+/// The newest sound in a RED packet (RFC 2198), for viewers who did not negotiate RED.
+fn without_red(payload: &[u8]) -> Option<Arc<[u8]>> {
+    let blocks = RedDecoder::decode(payload).ok()?;
+    let primary = blocks.iter().find(|block| block.is_primary)?;
+    Some(Arc::from(primary.payload))
+}

@@ -1,0 +1,255 @@
+//! The egress half of a peer: its media lines, what each carries, and what the viewer asked for.
+//!
+//! A line keeps its SSRC and its numbering for the life of the session. Behind it tracks come and go: the first video
+//! track of the stream is on the first video line, and so on, whoever publishes them.
+
+use smallvec::SmallVec;
+use str0m::media::Mid;
+
+use crate::egress::{Egress, PayloadTypes};
+use crate::event::{Codec, Kind, LayerReason, Selection};
+use crate::forward::Forwarder;
+use crate::forward::packet::{self, Packet};
+use crate::layer::Ladder;
+use crate::track::{Format, Track};
+
+/// What a viewer receives.
+#[derive(Debug)]
+pub(crate) struct Subscriber {
+    pub(crate) selection: Selection,
+    pub(crate) lines: SmallVec<[Line; 2]>,
+    seed: u64,
+}
+
+/// One media line towards a viewer.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) mid: Mid,
+    pub(crate) kind: Kind,
+    /// There once the line is negotiated.
+    egress: Option<Egress>,
+    /// The viewer turned the line down: what is on it cannot be received.
+    is_refused: bool,
+    forwarder: Forwarder,
+    subscription: Option<Subscription>,
+}
+
+/// The track on a line.
+#[derive(Clone, Copy, Debug)]
+struct Subscription {
+    track: u16,
+    format: Format,
+    payload_types: Option<PayloadTypes>,
+}
+
+/// What became of a packet for this viewer.
+pub(crate) enum Outcome {
+    /// It goes out on a line.
+    Send {
+        ssrc: str0m::rtp::Ssrc,
+        payload_types: PayloadTypes,
+        egress: packet::Egress,
+        switched: Option<LayerReason>,
+    },
+    /// Not wanted, or not yet.
+    Kept,
+    /// It is wanted, but a keyframe must come first.
+    NeedsKeyframe,
+    /// Nothing negotiated decodes it.
+    Undecodable,
+    /// The line is not negotiated, or the track is on none.
+    NotReady,
+}
+
+/// What an assignment of tracks to lines changed.
+#[derive(Debug, Default)]
+pub(crate) struct Assignment {
+    /// Tracks that now want a keyframe of a slot for this viewer.
+    pub(crate) keyframes: SmallVec<[(u16, u8); 2]>,
+    /// Tracks that this viewer cannot decode.
+    pub(crate) undecodable: SmallVec<[(Kind, Codec); 1]>,
+    /// Lines that are missing, by kind.
+    pub(crate) missing: SmallVec<[Kind; 2]>,
+}
+
+impl Subscriber {
+    /// A viewer without lines; `seed` decides its first sequence numbers.
+    pub(crate) fn new(selection: Selection, seed: u64) -> Self {
+        Self {
+            selection,
+            lines: SmallVec::new(),
+            seed,
+        }
+    }
+
+    /// Adds a line that is offered or was offered to us.
+    pub(crate) fn add_line(&mut self, mid: Mid, kind: Kind) {
+        // Any odd multiplier spreads the lines' first sequence numbers.
+        self.seed = self
+            .seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        self.lines.push(Line {
+            mid,
+            kind,
+            egress: None,
+            is_refused: false,
+            forwarder: Forwarder::new(kind, self.selection, &Ladder::default(), self.seed >> 33),
+            subscription: None,
+        });
+    }
+
+    /// A line is negotiated.
+    pub(crate) fn set_egress(&mut self, mid: Mid, egress: Egress) {
+        if let Some(line) = self.lines.iter_mut().find(|line| line.mid == mid) {
+            line.egress = Some(egress);
+            line.subscription = None;
+        }
+    }
+
+    /// A line was turned down. It keeps its place, so that it is not offered again.
+    pub(crate) fn refuse_line(&mut self, mid: Mid) {
+        if let Some(line) = self.lines.iter_mut().find(|line| line.mid == mid) {
+            line.is_refused = true;
+        }
+    }
+
+    /// Puts the stream's tracks on the lines.
+    pub(crate) fn assign(&mut self, tracks: &[Track]) -> Assignment {
+        let mut assignment = Assignment::default();
+        for kind in [Kind::Audio, Kind::Video] {
+            if kind == Kind::Video && self.selection.audio_only {
+                continue;
+            }
+            let mut lines = self.lines.iter_mut().filter(|line| line.kind == kind);
+            for track in tracks.iter().filter(|track| track.kind == kind) {
+                match lines.next() {
+                    Some(line) => line.subscribe(track, self.selection, &mut assignment),
+                    None => assignment.missing.push(kind),
+                }
+            }
+            lines.for_each(|line| line.subscription = None);
+        }
+        assignment
+    }
+
+    /// The viewer wants something else.
+    pub(crate) fn select(&mut self, selection: Selection, tracks: &[Track]) {
+        self.selection = selection;
+        for line in &mut self.lines {
+            if let Some(track) = line.track(tracks) {
+                line.forwarder.select(selection, &track.ladder);
+            }
+        }
+    }
+
+    /// The layers of a track changed. Gives the slot whose keyframe is wanted now.
+    pub(crate) fn handle_ladder(&mut self, track: &Track) -> Option<u8> {
+        let line = self.line_of(track.number)?;
+        line.forwarder.handle_ladder(&track.ladder);
+        line.wants_keyframe()
+    }
+
+    /// The tracks and slots whose keyframes this viewer waits for.
+    pub(crate) fn wants_keyframes(&self) -> impl Iterator<Item = (u16, u8)> {
+        self.lines.iter().filter_map(|line| {
+            let slot = line.wants_keyframe()?;
+            Some((line.subscription?.track, slot))
+        })
+    }
+
+    /// The track and the slot received on a media line.
+    pub(crate) fn received_on(&self, mid: Mid) -> Option<(u16, u8)> {
+        let line = self.lines.iter().find(|line| line.mid == mid)?;
+        let slot = line.wants_keyframe().or_else(|| line.forwarder.current())?;
+        Some((line.subscription?.track, slot))
+    }
+
+    /// Judges and numbers a packet for this viewer.
+    pub(crate) fn forward(&mut self, track: u16, packet: &Packet) -> Outcome {
+        let Some(line) = self.line_of(track) else {
+            return Outcome::NotReady;
+        };
+        let (Some(egress), Some(subscription)) = (&line.egress, line.subscription) else {
+            return Outcome::NotReady;
+        };
+        let Some(payload_types) = subscription.payload_types else {
+            return Outcome::Undecodable;
+        };
+        match line.forwarder.forward(packet) {
+            Some(forwarded) => Outcome::Send {
+                ssrc: egress.ssrc,
+                payload_types,
+                egress: forwarded.egress,
+                switched: forwarded.switched,
+            },
+            None if line.forwarder.wants_keyframe() == Some(packet.slot) => Outcome::NeedsKeyframe,
+            None => Outcome::Kept,
+        }
+    }
+
+    /// Whether any line carries sound or pictures of a track this viewer can decode.
+    pub(crate) fn lines_of(&self, kind: Kind) -> impl Iterator<Item = &Line> {
+        self.lines.iter().filter(move |line| line.kind == kind)
+    }
+
+    fn line_of(&mut self, track: u16) -> Option<&mut Line> {
+        self.lines
+            .iter_mut()
+            .find(|line| line.subscription.is_some_and(|s| s.track == track))
+    }
+}
+
+impl Line {
+    /// Whether a track can be decoded by what was negotiated here.
+    pub(crate) fn can_carry(&self, track: &Track) -> bool {
+        let egress = self.egress.as_ref();
+        egress.is_some_and(|egress| egress.payload_types(track.format).is_some())
+    }
+
+    /// Whether it is settled what the line can carry, be it nothing.
+    pub(crate) fn is_negotiated(&self) -> bool {
+        self.egress.is_some() || self.is_refused
+    }
+
+    fn subscribe(&mut self, track: &Track, selection: Selection, assignment: &mut Assignment) {
+        if !self.is_negotiated() {
+            return;
+        }
+        let is_same = self
+            .subscription
+            .is_some_and(|s| s.track == track.number && s.format == track.format);
+        if is_same {
+            return;
+        }
+        let egress = self.egress.as_ref();
+        let payload_types = egress.and_then(|egress| egress.payload_types(track.format));
+        self.subscription = Some(Subscription {
+            track: track.number,
+            format: track.format,
+            payload_types,
+        });
+        if payload_types.is_none() {
+            assignment.undecodable.push((self.kind, track.format.codec));
+            return;
+        }
+        self.forwarder.select(selection, &track.ladder);
+        if self.kind == Kind::Video {
+            // The target may be the slot it was before, under another publisher: a keyframe is wanted in any case.
+            let slots = track.ladder.choose(selection.quality);
+            assignment
+                .keyframes
+                .extend(slots.map(|slot| (track.number, slot)));
+        }
+    }
+
+    fn track<'a>(&self, tracks: &'a [Track]) -> Option<&'a Track> {
+        let number = self.subscription?.track;
+        tracks.iter().find(|track| track.number == number)
+    }
+
+    fn wants_keyframe(&self) -> Option<u8> {
+        self.subscription?.payload_types?;
+        self.forwarder.wants_keyframe()
+    }
+}
