@@ -127,12 +127,12 @@ fn rank(rid: &str, h_is_high: bool) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn ladder(layers: &[(&'static str, Option<(u16, u16)>, bool)]) -> Ladder {
+    fn ladder(layers: &[(&'static str, bool)]) -> Ladder {
         let facts: Vec<Facts<'_>> = layers
             .iter()
-            .map(|&(rid, dimensions, is_alive)| Facts {
+            .map(|&(rid, is_alive)| Facts {
                 rid: Some(rid),
-                dimensions,
+                dimensions: None,
                 is_alive,
             })
             .collect();
@@ -140,15 +140,17 @@ mod tests {
     }
 
     fn order(layers: &[(&'static str, Option<(u16, u16)>)]) -> Vec<&'static str> {
-        let alive: Vec<_> = layers
+        let facts: Vec<Facts<'_>> = layers
             .iter()
-            .map(|&(rid, size)| (rid, size, true))
+            .map(|&(rid, dimensions)| Facts {
+                rid: Some(rid),
+                dimensions,
+                is_alive: true,
+            })
             .collect();
-        ladder(&alive)
-            .rungs()
-            .iter()
-            .map(|rung| layers[usize::from(rung.slot)].0)
-            .collect()
+        let ladder = Ladder::new(&facts);
+        let rungs = ladder.rungs().iter();
+        rungs.map(|rung| layers[usize::from(rung.slot)].0).collect()
     }
 
     fn by_name(rids: [&'static str; 3]) -> Vec<&'static str> {
@@ -187,13 +189,8 @@ mod tests {
 
     #[test]
     fn a_choice_is_served_by_the_nearest_living_layer() {
-        let ladder = |alive: [bool; 3]| {
-            ladder(&[
-                ("q", None, alive[0]),
-                ("h", None, alive[1]),
-                ("f", None, alive[2]),
-            ])
-        };
+        let ladder =
+            |alive: [bool; 3]| ladder(&[("q", alive[0]), ("h", alive[1]), ("f", alive[2])]);
         let all = ladder([true, true, true]);
         assert_eq!(all.choose(Quality::Auto), Some(2));
         assert_eq!(all.choose(Quality::High), Some(2));
@@ -211,7 +208,7 @@ mod tests {
 
     #[test]
     fn of_two_layers_the_lower_is_medium() {
-        let two = ladder(&[("h", None, true), ("f", None, true)]);
+        let two = ladder(&[("h", true), ("f", true)]);
         assert_eq!(two.choose(Quality::Medium), Some(0));
         assert_eq!(two.choose(Quality::High), Some(1));
     }

@@ -177,7 +177,7 @@ mod tests {
         bits += "1011"; // 12 bits of width
         bits += "1011"; // 12 bits of height
         bits += &format!("{:012b}{:012b}", width - 1, height - 1);
-        while bits.len() % 8 != 0 {
+        while !bits.len().is_multiple_of(8) {
             bits.push('0');
         }
         bits.as_bytes()

@@ -128,10 +128,10 @@ mod tests {
     ];
 
     fn descriptor(payload: &[u8]) -> Descriptor {
-        match inspect(payload).numbering {
-            Numbering::Vp8(descriptor) => descriptor,
-            other => panic!("no descriptor: {other:?}"),
-        }
+        let Numbering::Vp8(descriptor) = inspect(payload).numbering else {
+            panic!("no descriptor");
+        };
+        descriptor
     }
 
     #[test]

@@ -219,10 +219,10 @@ mod tests {
     ];
 
     fn descriptor(payload: &[u8]) -> Descriptor {
-        match inspect(payload).numbering {
-            Numbering::Vp9(descriptor) => descriptor,
-            other => panic!("no descriptor: {other:?}"),
-        }
+        let Numbering::Vp9(descriptor) = inspect(payload).numbering else {
+            panic!("no descriptor");
+        };
+        descriptor
     }
 
     #[test]

@@ -36,13 +36,14 @@ fn vp9(mut packet: Packet, picture_id: u16, tl0_pic_idx: u8) -> Packet {
 }
 
 fn vp9_numbers(egress: &Egress) -> (u16, u8) {
-    match codec::inspect(Codec::Vp9, &egress.payload, None).numbering {
-        Numbering::Vp9(descriptor) => (
-            descriptor.picture_id().expect("has one"),
-            descriptor.tl0_pic_idx().expect("has one"),
-        ),
-        other => panic!("{other:?}"),
-    }
+    let numbering = codec::inspect(Codec::Vp9, &egress.payload, None).numbering;
+    let Numbering::Vp9(descriptor) = numbering else {
+        panic!("no descriptor");
+    };
+    (
+        descriptor.picture_id().expect("has one"),
+        descriptor.tl0_pic_idx().expect("has one"),
+    )
 }
 
 fn dependent(mut packet: Packet, frame_number: u16) -> Packet {
