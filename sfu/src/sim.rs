@@ -251,9 +251,9 @@ impl Sim {
         self.peer(publisher).keyframe_requests()
     }
 
-    /// The last datagram a peer sent, as the network saw it.
-    pub fn last_datagram(&self, peer: PeerKey) -> &[u8] {
-        &self.peer(peer).last_sent
+    /// The last few dozen datagrams that a peer sent, oldest first, as the network saw them.
+    pub fn sent(&self, peer: PeerKey) -> impl Iterator<Item = &[u8]> {
+        self.peer(peer).sent.iter().map(Vec::as_slice)
     }
 
     /// The ICE user name fragment that a shard gave to a peer.
@@ -266,7 +266,7 @@ impl Sim {
         self.stray
     }
 
-    /// Datagrams and bytes that arrived at a peer.
+    /// Datagrams that arrived at a peer.
     pub fn arrived(&self, peer: PeerKey) -> u64 {
         self.peer(peer).arrived
     }

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use redred_sfu::forward::keyframe::Requests;
+use redred_sfu::id::{PeerKey, ShardId};
+use redred_sfu::sim::{Publishing, Sim, Watching};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 const LOW: u8 = 0;
@@ -87,5 +89,76 @@ fn a_storm_of_requests_is_one_per_second() {
     assert_eq!(asked.len(), 10);
     for pair in asked.windows(2) {
         assert!(pair[1] - pair[0] >= INTERVAL);
+    }
+}
+
+#[test]
+fn five_viewers_who_join_at_once_cost_the_publisher_one_keyframe() {
+    let mut sim = Sim::new(10, 2);
+    let stream = sim.open();
+    let publisher = sim.publish(stream, Publishing::default());
+    sim.run(5 * INTERVAL);
+    let before = sim.keyframe_requests(publisher).len();
+    let viewers: Vec<PeerKey> = (0..5)
+        .map(|_| sim.watch(stream, ShardId(0), Watching::default()))
+        .collect();
+    let all_see = |sim: &Sim| {
+        viewers
+            .iter()
+            .all(|viewer| !sim.viewing(*viewer).frames.is_empty())
+    };
+    assert!(
+        sim.run_until(2 * INTERVAL, all_see),
+        "{sim:?}: somebody sees nothing"
+    );
+    assert_eq!(
+        sim.keyframe_requests(publisher).len(),
+        before + 1,
+        "{sim:?}"
+    );
+    sim.run(3 * INTERVAL);
+    assert_eq!(
+        sim.keyframe_requests(publisher).len(),
+        before + 1,
+        "{sim:?}"
+    );
+}
+
+#[test]
+fn a_storm_of_requests_reaches_the_publisher_once_a_second_and_layer() {
+    let mut sim = Sim::new(20, 2);
+    let stream = sim.open();
+    let publisher = sim.publish(stream, Publishing::simulcast(redred_sfu::event::Codec::Vp8));
+    let viewers: Vec<PeerKey> = (0..6)
+        .map(|number| sim.watch(stream, ShardId(number % 2), Watching::default()))
+        .collect();
+    sim.run(3 * INTERVAL);
+    let started = sim.now();
+    for _ in 0..100 {
+        for viewer in &viewers {
+            sim.request_keyframe(*viewer);
+        }
+        sim.run(ms(50));
+    }
+    for rid in ["q", "h", "f"] {
+        let asked: Vec<Instant> = sim
+            .keyframe_requests(publisher)
+            .iter()
+            .filter(|(at, of)| *at >= started && of.as_deref() == Some(rid))
+            .map(|(at, _)| *at)
+            .collect();
+        for pair in asked.windows(2) {
+            let apart = pair[1] - pair[0];
+            assert!(apart >= INTERVAL, "{sim:?}: {rid} twice within {apart:?}");
+        }
+        if rid == "f" {
+            assert!(
+                (4..=6).contains(&asked.len()),
+                "{sim:?}: asked {} times",
+                asked.len()
+            );
+        } else {
+            assert!(asked.is_empty(), "{sim:?}: nobody watches {rid}");
+        }
     }
 }

@@ -8,7 +8,9 @@ use redred_sfu::event::{Codec, Kind, LayerReason, Quality, Selection};
 use redred_sfu::forward::codec::{self, Numbering};
 use redred_sfu::forward::packet::{Packet, SourceId};
 use redred_sfu::forward::{Forwarded, Forwarder};
+use redred_sfu::id::ShardId;
 use redred_sfu::layer::{Facts, Ladder};
+use redred_sfu::sim::{NetemConfig, Probability, Publishing, RandomLoss, Sim, Watching};
 use str0m::rtp::ExtensionValues;
 
 const SEED: u64 = 0x5eed;
@@ -241,4 +243,123 @@ fn changing_often_keeps_the_clock_of_the_pictures_near_that_of_the_sound() {
         (media_ms - arrival_ms).abs() < 50.0,
         "after 100 changes, {media_ms} ms of pictures took {arrival_ms} ms"
     );
+}
+
+const HOME: ShardId = ShardId(0);
+const CODECS: [Codec; 4] = [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1];
+
+#[test]
+fn a_viewer_chooses_a_layer_and_gets_it_at_the_next_keyframe() {
+    for (seed, codec) in (30..).zip(CODECS) {
+        for shard in [0, 1] {
+            let mut sim = Sim::new(seed, 2);
+            let stream = sim.open();
+            sim.publish(stream, Publishing::simulcast(codec));
+            sim.run(Duration::from_secs(2));
+            let viewer = sim.watch(stream, ShardId(shard), Watching::default());
+            sim.run(Duration::from_secs(3));
+            for quality in [Quality::Low, Quality::Medium, Quality::High] {
+                sim.select(viewer, choosing(quality));
+                sim.run(Duration::from_secs(3));
+            }
+            let viewing = sim.viewing(viewer);
+            assert_eq!(viewing.layers(), [2, 0, 1, 2], "{sim:?}: {codec:?}");
+            assert_eq!(
+                (viewing.broken, viewing.missing),
+                (0, 0),
+                "{sim:?}: {codec:?}"
+            );
+            for pair in viewing.frames.windows(2) {
+                assert!(
+                    pair[0].layer == pair[1].layer || pair[1].keyframe,
+                    "{sim:?}"
+                );
+                let step = pair[1].timestamp.wrapping_sub(pair[0].timestamp);
+                assert!((1..20_000).contains(&step), "{sim:?}: time leaps by {step}");
+            }
+            let freeze = viewing.longest_freeze(sim.now());
+            assert!(
+                freeze < Duration::from_millis(100),
+                "{sim:?}: froze for {freeze:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_layer_the_publisher_stops_is_replaced_by_the_next_best() {
+    let mut sim = Sim::new(40, 1);
+    let stream = sim.open();
+    let publisher = sim.publish(stream, Publishing::simulcast(Codec::Vp8));
+    let viewer = sim.watch(stream, HOME, Watching::default());
+    sim.run(Duration::from_secs(3));
+    sim.set_sending(publisher, Some("f"), false);
+    sim.run(Duration::from_secs(4));
+    assert_eq!(sim.viewing(viewer).layers().last(), Some(&1), "{sim:?}");
+    sim.set_sending(publisher, Some("f"), true);
+    sim.run(Duration::from_secs(3));
+    let viewing = sim.viewing(viewer);
+    assert_eq!(viewing.layers().last(), Some(&2), "{sim:?}");
+    assert_eq!((viewing.broken, viewing.missing), (0, 0), "{sim:?}");
+}
+
+#[test]
+fn changing_layers_on_a_lossy_link_mends_itself() {
+    let mut sim = Sim::new(50, 1);
+    let stream = sim.open();
+    sim.publish(stream, Publishing::simulcast(Codec::Vp8));
+    let viewer = sim.watch(stream, HOME, Watching::default());
+    sim.run(Duration::from_secs(3));
+    let link = NetemConfig::new().latency(Duration::from_millis(15));
+    sim.link(
+        viewer,
+        link,
+        link.loss(RandomLoss::new(Probability::new(0.03))),
+    );
+    for round in 0..6 {
+        let quality = if round % 2 == 0 {
+            Quality::Low
+        } else {
+            Quality::High
+        };
+        sim.select(viewer, choosing(quality));
+        sim.run(Duration::from_secs(2));
+    }
+    let viewing = sim.viewing(viewer);
+    assert!(
+        viewing.layers().len() >= 6,
+        "{sim:?}: {:?}",
+        viewing.layers()
+    );
+    let freeze = viewing.longest_freeze(sim.now());
+    assert!(
+        freeze < Duration::from_millis(500),
+        "{sim:?}: froze for {freeze:?}"
+    );
+}
+
+#[test]
+fn a_viewer_of_sound_alone_gets_no_pictures_until_it_wants_them() {
+    let mut sim = Sim::new(60, 1);
+    let stream = sim.open();
+    sim.publish(stream, Publishing::simulcast(Codec::Vp8));
+    let sound_only = Selection {
+        audio_only: true,
+        ..Selection::default()
+    };
+    let watching = Watching {
+        selection: sound_only,
+        ..Watching::default()
+    };
+    let viewer = sim.watch(stream, HOME, watching);
+    sim.run(Duration::from_secs(3));
+    assert!(sim.viewing(viewer).frames.is_empty(), "{sim:?}");
+    assert!(!sim.received(viewer).is_empty(), "{sim:?}: no sound either");
+    sim.select(viewer, Selection::default());
+    sim.run(Duration::from_secs(2));
+    let before = sim.viewing(viewer).frames.len();
+    assert!(before > 20, "{sim:?}");
+    sim.select(viewer, sound_only);
+    sim.run(Duration::from_secs(2));
+    assert!(sim.viewing(viewer).frames.len() <= before + 1, "{sim:?}");
 }

@@ -1,5 +1,6 @@
 //! Scripted peers: a camera that answers keyframe requests, and a viewer that writes down what it gets.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ use crate::id::{PeerKey, ShardId};
 
 const PICTURE_INTERVAL: Duration = Duration::from_micros(33_333);
 const SOUND_INTERVAL: Duration = Duration::from_millis(20);
+/// Datagrams that are kept to be looked at or sent again.
+const SENT_MAX: usize = 64;
 /// The number under which both kinds of peer register the dependency descriptor, where Chromium does.
 const DEPENDENCY_ID: u8 = 12;
 
@@ -112,7 +115,7 @@ pub(super) struct Peer {
     pub(super) down: Netem<Datagram>,
     pub(super) is_connected: bool,
     pub(super) received: Vec<Received>,
-    pub(super) last_sent: Vec<u8>,
+    pub(super) sent: VecDeque<Vec<u8>>,
     pub(super) server_ufrag: Option<String>,
     pub(super) arrived: u64,
     rtc: Rtc,
@@ -258,7 +261,7 @@ impl Peer {
             down: Netem::new(NetemConfig::new()),
             is_connected: false,
             received: Vec::new(),
-            last_sent: Vec::new(),
+            sent: VecDeque::new(),
             server_ufrag: None,
             arrived: 0,
             rtc,
@@ -384,11 +387,13 @@ impl Peer {
                     return;
                 }
                 Output::Transmit(transmit) => {
-                    self.last_sent = transmit.contents.to_vec();
-                    let datagram = Datagram {
-                        from: self.address,
-                        bytes: self.last_sent.clone(),
-                    };
+                    let bytes = transmit.contents.to_vec();
+                    if self.sent.len() == SENT_MAX {
+                        self.sent.pop_front();
+                    }
+                    self.sent.push_back(bytes.clone());
+                    let from = self.address;
+                    let datagram = Datagram { from, bytes };
                     self.up.handle_input(LinkInput::Packet(now, datagram));
                 }
                 Output::Event(event) => self.handle_event(now, event),
