@@ -131,7 +131,7 @@ impl Track {
         }
         if packet.meta.dimensions.is_some() && packet.meta.dimensions != layer.dimensions {
             layer.dimensions = packet.meta.dimensions;
-            changes.ladder = self.layers.len() > 1;
+            changes.ladder |= self.layers.len() > 1;
             changes.info = true;
         }
         if self.is_muted {

@@ -64,7 +64,13 @@ impl Session {
         let before = self.sim.viewing(self.viewer).frames.len();
         self.sim.run(Duration::from_millis(100));
         let after = self.sim.viewing(self.viewer).frames.len();
-        assert!(after >= before + 2, "{:?}: the pictures stopped", self.sim);
+        let events: Vec<_> = self.sim.events().collect();
+        assert!(
+            after >= before + 2,
+            "{:?}: the pictures stopped after {:?}",
+            self.sim,
+            events.last()
+        );
     }
 
     fn send(&mut self, control: u8, content: &[u8]) {
