@@ -7,6 +7,7 @@
 
 mod media;
 mod peer;
+mod random;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,6 +17,7 @@ pub use str0m_netem::{NetemConfig, Probability, RandomLoss};
 
 pub use media::{Frame, Received, Viewing};
 pub use peer::{Publishing, Watching};
+pub use random::Random;
 
 use crate::config::{Config, Identity};
 use crate::event::{Command, Event, Output, Selection};
@@ -125,7 +127,7 @@ impl Sim {
     pub fn watch(&mut self, stream: StreamKey, shard: ShardId, watching: Watching) -> PeerKey {
         let (key, address) = self.next_peer();
         let selection = watching.selection;
-        let (peer, offer) = Peer::viewer(key, shard, address, self.now, self.seed, watching);
+        let (peer, offer) = Peer::viewer(key, shard, address, self.now, watching);
         self.peers.push(peer);
         let command = Command::Watch {
             peer: key,

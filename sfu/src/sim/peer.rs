@@ -15,6 +15,7 @@ use str0m::{Candidate, Event, Input, Output, Rtc};
 use str0m_netem::{Input as LinkInput, Netem, NetemConfig, Output as LinkOutput, WithLen};
 
 use super::media::{Received, Tag, payload};
+use super::random::Random;
 use crate::event::{Codec, Kind, Selection};
 use crate::forward::codec::{self, Numbering};
 use crate::forward::dependency;
@@ -175,19 +176,14 @@ impl Peer {
         peer.pending = Some(pending);
 
         // Every encoder starts somewhere else, as real ones do.
-        let mut random = seed ^ key.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut encoder = |rid| {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            Encoder {
-                rid,
-                seq_no: random >> 48,
-                timestamp: (random >> 16) as u32,
-                frame: (random >> 40) as u32 & 0xff,
-                wants_keyframe: true,
-                is_sending: true,
-            }
+        let mut random = Random::new(seed ^ key.0 << 32);
+        let mut encoder = |rid| Encoder {
+            rid,
+            seq_no: random.bits() >> 48,
+            timestamp: random.bits() as u32,
+            frame: random.bits() as u32 & 0xff,
+            wants_keyframe: true,
+            is_sending: true,
         };
         let layers = match publishing.rids.as_slice() {
             [] => vec![encoder(None)],
@@ -211,7 +207,6 @@ impl Peer {
         shard: ShardId,
         address: SocketAddr,
         now: Instant,
-        _seed: u64,
         watching: Watching,
     ) -> (Self, Option<String>) {
         let mut peer = Self::new(key, shard, address, now, &watching.codecs);
