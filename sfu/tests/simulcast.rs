@@ -254,8 +254,11 @@ fn a_viewer_chooses_a_layer_and_gets_it_at_the_next_keyframe() {
         for shard in [0, 1] {
             let mut sim = Sim::new(seed, 2);
             let stream = sim.open();
-            sim.publish(stream, Publishing::simulcast(codec));
+            let publisher = sim.publish(stream, Publishing::simulcast(codec));
             sim.run(Duration::from_secs(2));
+            // The keyframe takes its time, so that a switch before it would show.
+            let link = NetemConfig::new().latency(Duration::from_millis(60));
+            sim.link(publisher, link, link);
             let viewer = sim.watch(stream, ShardId(shard), Watching::default());
             sim.run(Duration::from_secs(3));
             for quality in [Quality::Low, Quality::Medium, Quality::High] {
