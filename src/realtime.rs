@@ -260,6 +260,13 @@ impl Handle {
         self.inner.metrics.ws_delivery.observe(duration);
     }
 
+    /// Counts a socket as open until the guard is dropped.
+    fn open_socket(&self) -> OpenSocket<'_> {
+        let open = &self.inner.counters.sockets;
+        open.fetch_add(1, Ordering::Relaxed);
+        OpenSocket { open }
+    }
+
     fn count_failed_upgrade(&self) {
         self.inner
             .counters
@@ -279,6 +286,16 @@ impl Handle {
             .counters
             .stalled_writes
             .fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+struct OpenSocket<'a> {
+    open: &'a AtomicU64,
+}
+
+impl Drop for OpenSocket<'_> {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

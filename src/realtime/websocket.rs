@@ -201,6 +201,7 @@ fn resume_of(query: &str) -> Option<String> {
 
 /// Serves one connection until it is closed.
 async fn serve<S: AsyncRead + AsyncWrite>(handle: &Handle, socket: S, connect: Connect) {
+    let _open = handle.open_socket();
     let config = handle.websocket_config();
     let (read, write) = tokio::io::split(socket);
     let limits = Limits {
