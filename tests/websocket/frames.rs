@@ -22,7 +22,9 @@ struct Raw {
 impl Raw {
     async fn connect(server: &TestServer) -> Self {
         let token = server.token("raw", json!({})).await;
-        let mut stream = TcpStream::connect(server.address).await.expect("a connection");
+        let mut stream = TcpStream::connect(server.address)
+            .await
+            .expect("a connection");
         let request = format!(
             "GET /ws?token={token} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
@@ -39,7 +41,10 @@ impl Raw {
         let mut raw = Self { stream };
         let (opcode, payload) = raw.frame().await.expect("the first message");
         assert_eq!(opcode, TEXT);
-        assert!(payload.starts_with(b"{\"type\":\"connection_established\""), "{payload:?}");
+        assert!(
+            payload.starts_with(b"{\"type\":\"connection_established\""),
+            "{payload:?}"
+        );
         raw
     }
 
@@ -93,7 +98,12 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
         }
     }
     bytes.extend(mask);
-    bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    bytes.extend(
+        payload
+            .iter()
+            .zip(mask.iter().cycle())
+            .map(|(byte, mask)| byte ^ mask),
+    );
     bytes
 }
 
@@ -102,23 +112,50 @@ async fn broken_frames_are_answered_with_their_close_code() {
     let server = TestServer::start().await;
     let unmasked = [FIN | TEXT, 2, b'{', b'}'];
     let tiny_fragments = [frame(TEXT, b"{"), frame(CONTINUATION, b"").repeat(1000)].concat();
-    let large_fragments = [frame(TEXT, &[b' '; 40_000]), frame(CONTINUATION, &[b' '; 40_000])];
+    let large_fragments = [
+        frame(TEXT, &[b' '; 40_000]),
+        frame(CONTINUATION, &[b' '; 40_000]),
+    ];
     for (name, bytes, code) in [
         ("unmasked", unmasked.to_vec(), 1002),
         ("reserved bit", frame(FIN | 0x40 | TEXT, b"{}"), 1002),
         ("reserved opcode", frame(FIN | 0x3, b"{}"), 1002),
         ("fragmented ping", frame(PING, b""), 1002),
         ("long ping", frame(FIN | PING, &[0; 126]), 1002),
-        ("continuation of nothing", frame(FIN | CONTINUATION, b"{}"), 1002),
-        ("interleaved", [frame(TEXT, b"{"), frame(FIN | TEXT, b"{}")].concat(), 1002),
+        (
+            "continuation of nothing",
+            frame(FIN | CONTINUATION, b"{}"),
+            1002,
+        ),
+        (
+            "interleaved",
+            [frame(TEXT, b"{"), frame(FIN | TEXT, b"{}")].concat(),
+            1002,
+        ),
         ("close of one byte", frame(FIN | CLOSE, &[3]), 1002),
-        ("close with a code of ours", frame(FIN | CLOSE, &1006_u16.to_be_bytes()), 1002),
+        (
+            "close with a code of ours",
+            frame(FIN | CLOSE, &1006_u16.to_be_bytes()),
+            1002,
+        ),
         ("not UTF-8", frame(FIN | TEXT, &[0xff, 0xfe]), 1007),
-        ("not UTF-8 over fragments", [frame(TEXT, &[0xe2]), frame(FIN, &[0x28])].concat(), 1007),
-        ("one frame over the limit", frame(FIN | TEXT, &[b' '; 65_537]), 1009),
+        (
+            "not UTF-8 over fragments",
+            [frame(TEXT, &[0xe2]), frame(FIN, &[0x28])].concat(),
+            1007,
+        ),
+        (
+            "one frame over the limit",
+            frame(FIN | TEXT, &[b' '; 65_537]),
+            1009,
+        ),
         ("fragments over the limit", large_fragments.concat(), 1009),
         ("tiny fragments", tiny_fragments, 1009),
-        ("a claim of 2^63 bytes", [&[FIN | TEXT, 0xff], &[0x7f; 8][..]].concat(), 1009),
+        (
+            "a claim of 2^63 bytes",
+            [&[FIN | TEXT, 0xff], &[0x7f; 8][..]].concat(),
+            1009,
+        ),
     ] {
         let mut raw = Raw::connect(&server).await;
         raw.write(&bytes).await;
@@ -140,14 +177,21 @@ async fn fragments_and_pings_between_them_are_fine() {
     let (opcode, answer) = raw.frame().await.expect("an answer");
     assert_eq!(opcode, TEXT);
     let answer = String::from_utf8(answer).expect("text");
-    assert!(answer.contains(r#""reply_to":"a""#) || answer.contains("pong"), "{answer}");
+    assert!(
+        answer.contains(r#""reply_to":"a""#) || answer.contains("pong"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
 async fn a_close_is_answered_with_a_close() {
     let server = TestServer::start().await;
     let mut raw = Raw::connect(&server).await;
-    raw.write(&frame(FIN | CLOSE, &[&1000_u16.to_be_bytes()[..], b"bye"].concat())).await;
+    raw.write(&frame(
+        FIN | CLOSE,
+        &[&1000_u16.to_be_bytes()[..], b"bye"].concat(),
+    ))
+    .await;
     assert_eq!(raw.closed().await, Some(1000));
     let mut raw = Raw::connect(&server).await;
     raw.write(&frame(FIN | CLOSE, b"")).await;
@@ -159,6 +203,8 @@ async fn one_largest_message_is_let_through() {
     let server = TestServer::start().await;
     let mut client = server.viewer("bo").await;
     let padding = " ".repeat(65_536 - 30);
-    client.send_text(&format!(r#"{{"type":"nonsense","data":{{}}{padding}}}"#)).await;
+    client
+        .send_text(&format!(r#"{{"type":"nonsense","data":{{}}{padding}}}"#))
+        .await;
     assert_eq!(client.next("error").await["data"]["code"], "unknown_type");
 }

@@ -12,12 +12,19 @@ const CLIENT_ID: &str = "6f1d5c1e-0000-4000-8000-000000000001";
 
 async fn comment(client: &mut Client, text: &str, number: u32) -> Result<Value, Value> {
     let client_id = format!("6f1d5c1e-0000-4000-8000-{number:012}");
-    client.request("comment", json!({ "text": text, "client_id": client_id })).await
+    client
+        .request("comment", json!({ "text": text, "client_id": client_id }))
+        .await
 }
 
 fn texts(subscribed: &Value) -> Vec<&str> {
-    let comments = subscribed["data"]["state"]["comments"].as_array().expect("comments");
-    comments.iter().map(|comment| comment["text"].as_str().expect("text")).collect()
+    let comments = subscribed["data"]["state"]["comments"]
+        .as_array()
+        .expect("comments");
+    comments
+        .iter()
+        .map(|comment| comment["text"].as_str().expect("text"))
+        .collect()
 }
 
 fn http_status(error: &Error) -> Option<u16> {
@@ -41,7 +48,10 @@ async fn a_comment_reaches_everybody_once_and_is_acknowledged() {
     assert_eq!(seen["metadata"]["channel"], "live:ana");
     assert_eq!(seen["data"]["id"], ack["id"]);
     // The same client_id again is the same comment.
-    assert_eq!(comment(&mut bo, "hello ana", 1).await.expect("accepted")["id"], ack["id"]);
+    assert_eq!(
+        comment(&mut bo, "hello ana", 1).await.expect("accepted")["id"],
+        ack["id"]
+    );
     comment(&mut bo, "second", 2).await.expect("accepted");
     assert_eq!(ana.next("comment").await["data"]["text"], "second");
 }
@@ -55,11 +65,20 @@ async fn bad_input_is_answered_and_ends_nothing() {
     assert_eq!(bo.next("error").await["data"]["code"], "bad_message");
     bo.send_text("[]").await;
     assert_eq!(bo.next("error").await["data"]["code"], "bad_message");
-    let unknown = bo.request("make_coffee", json!({})).await.expect_err("refused");
+    let unknown = bo
+        .request("make_coffee", json!({}))
+        .await
+        .expect_err("refused");
     assert_eq!(unknown["code"], "unknown_type");
     let long = json!({ "text": "x".repeat(501), "client_id": CLIENT_ID });
-    assert_eq!(bo.request("comment", long).await.expect_err("refused")["code"], "invalid_field");
-    let kick = bo.request("kick", json!({ "user_id": "ana" })).await.expect_err("refused");
+    assert_eq!(
+        bo.request("comment", long).await.expect_err("refused")["code"],
+        "invalid_field"
+    );
+    let kick = bo
+        .request("kick", json!({ "user_id": "ana" }))
+        .await
+        .expect_err("refused");
     assert_eq!(kick["code"], "forbidden");
     comment(&mut bo, "still here", 3).await.expect("accepted");
 }
@@ -69,8 +88,12 @@ async fn a_ban_cuts_at_once_and_survives_reconnects_new_tokens_and_a_restart() {
     let server = TestServer::start().await;
     let mut ana = server.streamer().await;
     let mut bo = server.viewer("bo").await;
-    comment(&mut bo, "buy my things", 1).await.expect("accepted");
-    ana.request("ban", json!({ "user_id": "bo", "reason": "spam" })).await.expect("banned");
+    comment(&mut bo, "buy my things", 1)
+        .await
+        .expect("accepted");
+    ana.request("ban", json!({ "user_id": "bo", "reason": "spam" }))
+        .await
+        .expect("banned");
     assert_eq!(bo.closed().await, 4503);
     refused_as_banned(&server).await;
 
@@ -78,7 +101,9 @@ async fn a_ban_cuts_at_once_and_survives_reconnects_new_tokens_and_a_restart() {
     let server = server.restart().await;
     refused_as_banned(&server).await;
     let mut ana = server.streamer().await;
-    ana.request("unban", json!({ "user_id": "bo" })).await.expect("unbanned");
+    ana.request("unban", json!({ "user_id": "bo" }))
+        .await
+        .expect("unbanned");
     let mut bo = server.viewer("bo").await;
     let subscribed = bo.next("subscribed").await;
     assert_eq!(texts(&subscribed), ["buy my things"]);
@@ -92,7 +117,9 @@ async fn refused_as_banned(server: &TestServer) {
         Ok(mut bo) => assert_eq!(bo.closed().await, 4503),
     }
     let mut bo = server.connect("/ws", &token).await;
-    let refused = bo.request("subscribe", json!({ "channel": "live:ana" })).await;
+    let refused = bo
+        .request("subscribe", json!({ "channel": "live:ana" }))
+        .await;
     assert_eq!(refused.expect_err("refused")["code"], "forbidden");
 }
 
@@ -101,9 +128,14 @@ async fn comments_outlive_a_restart_and_deleted_ones_do_not() {
     let server = TestServer::start().await;
     let mut ana = server.streamer().await;
     for (number, text) in ["one", "two", "three"].into_iter().enumerate() {
-        let id = comment(&mut ana, text, number as u32).await.expect("accepted")["id"].clone();
+        let id = comment(&mut ana, text, number as u32)
+            .await
+            .expect("accepted")["id"]
+            .clone();
         if text == "two" {
-            ana.request("delete_comment", json!({ "id": id })).await.expect("deleted");
+            ana.request("delete_comment", json!({ "id": id }))
+                .await
+                .expect("deleted");
         }
     }
     drop(ana);
@@ -126,7 +158,9 @@ async fn a_silent_client_is_closed_as_idle_and_one_that_answers_pings_is_not() {
     assert!(quiet.is_err());
     let mut silent = silent;
     assert_eq!(silent.closed().await, 4008);
-    comment(&mut answering, "I am here", 1).await.expect("accepted");
+    comment(&mut answering, "I am here", 1)
+        .await
+        .expect("accepted");
 }
 
 #[tokio::test]
@@ -158,12 +192,19 @@ async fn a_reader_that_is_too_slow_is_closed_with_4002_and_others_are_not_held_u
     };
     assert!(metrics.contains("redred_ws_delivery_seconds"), "{metrics}");
     assert_eq!(slow.closed().await, 4002);
-    comment(&mut ana, "goes on", number + 1).await.expect("accepted");
+    comment(&mut ana, "goes on", number + 1)
+        .await
+        .expect("accepted");
 }
 
 async fn metrics(server: &TestServer) -> String {
     let url = format!("http://{}/metrics", server.address);
-    reqwest::get(url).await.expect("an answer").text().await.expect("text")
+    reqwest::get(url)
+        .await
+        .expect("an answer")
+        .text()
+        .await
+        .expect("text")
 }
 
 #[tokio::test]
@@ -173,7 +214,10 @@ async fn a_drain_tells_clients_when_to_come_back() {
     bo.next("subscribed").await;
     server.drain().await;
     let draining = bo.next("draining").await;
-    assert!(draining["data"]["reconnect_after_ms"].as_u64().is_some(), "{draining}");
+    assert!(
+        draining["data"]["reconnect_after_ms"].as_u64().is_some(),
+        "{draining}"
+    );
     assert_eq!(bo.closed().await, 4001);
     drop(bo);
     assert_eq!(server.stopped().await, Exit::Drained);
@@ -185,25 +229,41 @@ async fn a_session_is_taken_up_again_with_its_resume_token() {
     let token = server.token("bo", json!({})).await;
     let mut first = server.connect("/ws/live/ana/", &token).await;
     let subscribed = first.next("subscribed").await;
-    let resume = first.session["resume_token"].as_str().expect("a resume token").to_owned();
+    let resume = first.session["resume_token"]
+        .as_str()
+        .expect("a resume token")
+        .to_owned();
     let session_id = first.session["session_id"].clone();
     drop(first);
     let mut ana = server.streamer().await;
     comment(&mut ana, "missed", 1).await.expect("accepted");
 
-    let mut second = server.connect(&format!("/ws/live/ana/?resume={resume}"), &token).await;
+    let mut second = server
+        .connect(&format!("/ws/live/ana/?resume={resume}"), &token)
+        .await;
     assert_eq!(second.session["session_id"], session_id);
     let since = json!({ "epoch": subscribed["data"]["epoch"], "seq": subscribed["data"]["seq"] });
     let subscribe = json!({ "channel": "live:ana", "since": since });
-    second.request("subscribe", subscribe).await.expect("subscribed");
+    second
+        .request("subscribe", subscribe)
+        .await
+        .expect("subscribed");
 }
 
 #[tokio::test]
 async fn the_door_is_closed_to_bad_tokens_and_foreign_pages() {
     let server = TestServer::start().await;
-    let refused = server.try_connect("/ws", "not-a-token").await.err().expect("refused");
+    let refused = server
+        .try_connect("/ws", "not-a-token")
+        .await
+        .err()
+        .expect("refused");
     assert_eq!(http_status(&refused), Some(401));
     let token = server.token("bo", json!({ "watch": ["cy"] })).await;
-    let refused = server.try_connect("/ws/live/ana/", &token).await.err().expect("refused");
+    let refused = server
+        .try_connect("/ws/live/ana/", &token)
+        .await
+        .err()
+        .expect("refused");
     assert_eq!(http_status(&refused), Some(403));
 }

@@ -77,7 +77,12 @@ impl TestServer {
     pub(crate) async fn token(&self, sub: &str, grants: Value) -> String {
         let url = format!("http://{}/api/v1/dev/token", self.address);
         let body = json!({ "sub": sub, "name": sub.to_uppercase(), "grants": grants });
-        let response = reqwest::Client::new().post(url).json(&body).send().await.expect("an answer");
+        let response = reqwest::Client::new()
+            .post(url)
+            .json(&body)
+            .send()
+            .await
+            .expect("an answer");
         let status = response.status();
         let body: Value = response.json().await.expect("JSON");
         assert!(status.is_success(), "{status} {body}");
@@ -108,9 +113,14 @@ impl TestServer {
         let mut request = url.into_client_request().expect("a valid URL");
         let protocols = format!("redred.v1, redred.token.{token}");
         let protocols = HeaderValue::from_str(&protocols).expect("a token is ASCII");
-        request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocols);
+        request
+            .headers_mut()
+            .insert(header::SEC_WEBSOCKET_PROTOCOL, protocols);
         let (socket, response) = connect_async(request).await?;
-        assert_eq!(response.headers()[header::SEC_WEBSOCKET_PROTOCOL], "redred.v1");
+        assert_eq!(
+            response.headers()[header::SEC_WEBSOCKET_PROTOCOL],
+            "redred.v1"
+        );
         Ok(Client {
             socket,
             session: Value::Null,
@@ -128,7 +138,10 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn send_text(&mut self, text: &str) {
-        self.socket.send(Message::text(text)).await.expect("an open socket");
+        self.socket
+            .send(Message::text(text))
+            .await
+            .expect("an open socket");
     }
 
     /// Sends a request and returns the data of its `ack`, or of its `error`.
@@ -137,7 +150,9 @@ impl Client {
         let id = format!("r-{}", self.next_id);
         let envelope = json!({ "type": kind, "data": data, "metadata": { "id": id } });
         self.send_text(&envelope.to_string()).await;
-        let answer = self.find(|message| message["metadata"]["reply_to"] == id).await;
+        let answer = self
+            .find(|message| message["metadata"]["reply_to"] == id)
+            .await;
         match answer["type"].as_str() {
             Some("ack") => Ok(answer["data"].clone()),
             _ => Err(answer["data"].clone()),
@@ -166,7 +181,9 @@ impl Client {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, find).await.expect("a message in time")
+        tokio::time::timeout(PATIENCE, find)
+            .await
+            .expect("a message in time")
     }
 
     /// The code of the close frame that ends the connection; messages before it are passed over.
@@ -180,6 +197,8 @@ impl Client {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, closed).await.expect("a close frame in time")
+        tokio::time::timeout(PATIENCE, closed)
+            .await
+            .expect("a close frame in time")
     }
 }
