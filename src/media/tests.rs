@@ -128,14 +128,14 @@ fn candidates_are_the_advertised_addresses_with_the_port_of_the_socket() {
 }
 
 #[test]
-fn workers_read_their_sockets_and_stop() {
+fn workers_read_their_sockets_answer_commands_and_stop() {
     let config = Config {
         workers: 2,
         listen_ip: Ipv4Addr::LOCALHOST.into(),
         udp_port_base: 0,
         advertised_ips: vec![Ipv4Addr::LOCALHOST.into()],
     };
-    let (plane, _events) = Plane::start(&config).expect("two free ports");
+    let (mut plane, mut events) = Plane::start(&config).expect("two free ports");
     let monitor = plane.monitor();
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     for inbox in &plane.inboxes {
@@ -143,6 +143,18 @@ fn workers_read_their_sockets_and_stop() {
         socket.send_to(b"junk", address).expect("sent");
         eventually(|| (inbox.stats().socket.received == 1).then_some(()));
     }
+    plane.publish(PeerKey(1), STREAM, String::from("not SDP"));
+    let event = events.blocking_recv().expect("living workers");
+    assert!(
+        matches!(
+            event,
+            Event::Refused {
+                peer: PeerKey(1),
+                ..
+            }
+        ),
+        "{event:?}"
+    );
     assert_eq!(monitor.dead(), Vec::<usize>::new());
 
     drop(plane);
