@@ -12,6 +12,7 @@ use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -24,6 +25,10 @@ use super::Shared;
 use super::permit::Permit;
 use crate::metrics::HandshakeFailure;
 use crate::shutdown::Phase;
+
+/// What the kernel takes of a connection before the other end has room for it. With its default of some megabytes a slow
+/// reader is noticed late, and ten thousand of them cost gigabytes.
+const UNSENT_BYTES: u32 = 128 * 1024;
 
 /// Bytes of a request line with its headers. Two tokens of 8 KiB, in a header and in the query, and a browser's
 /// cookies fit.
@@ -108,6 +113,9 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection was gone before it began");
         return;
+    }
+    if let Err(error) = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES) {
+        tracing::debug!(%error, "the kernel does not limit unsent data");
     }
     let Some(tls) = tls else {
         return requests(stream, address, peer, app, router).await;

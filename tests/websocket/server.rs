@@ -8,13 +8,13 @@ use redred::config::Config;
 use redred::server::{Exit, Server};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -109,6 +109,24 @@ impl TestServer {
     }
 
     pub(crate) async fn try_connect(&self, path: &str, token: &str) -> Result<Client, Error> {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        self.try_connect_over(socket, path, token).await
+    }
+
+    /// A client whose kernel takes little on its behalf, so that the server notices soon when it does not read.
+    pub(crate) async fn connect_narrow(&self, path: &str, token: &str) -> Client {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        let client = self.try_connect_over(socket, path, token).await;
+        client.expect("a WebSocket")
+    }
+
+    async fn try_connect_over(
+        &self,
+        socket: TcpSocket,
+        path: &str,
+        token: &str,
+    ) -> Result<Client, Error> {
         let url = format!("ws://{}{path}", self.address);
         let mut request = url.into_client_request().expect("a valid URL");
         let protocols = format!("redred.v1, redred.token.{token}");
@@ -116,7 +134,8 @@ impl TestServer {
         request
             .headers_mut()
             .insert(header::SEC_WEBSOCKET_PROTOCOL, protocols);
-        let (socket, response) = connect_async(request).await?;
+        let stream = socket.connect(self.address).await.expect("a connection");
+        let (socket, response) = client_async(request, stream).await?;
         assert_eq!(
             response.headers()[header::SEC_WEBSOCKET_PROTOCOL],
             "redred.v1"
@@ -130,7 +149,7 @@ impl TestServer {
 }
 
 pub(crate) struct Client {
-    pub(crate) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub(crate) socket: WebSocketStream<TcpStream>,
     /// The data of `connection_established`.
     pub(crate) session: Value,
     next_id: u64,
