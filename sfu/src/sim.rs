@@ -5,6 +5,7 @@
 //! bytes, and what they receive is judged by [`Viewing`] as a decoder would. One seed decides links and sequence numbers;
 //! ICE and DTLS draw their own randomness. A test that fails prints the seed.
 
+mod camera;
 mod media;
 mod peer;
 mod random;
@@ -15,8 +16,9 @@ use std::time::{Duration, Instant};
 
 pub use str0m_netem::{NetemConfig, Probability, RandomLoss};
 
+pub use camera::Publishing;
 pub use media::{Frame, Received, Viewing};
-pub use peer::{Publishing, Watching};
+pub use peer::Watching;
 pub use random::Random;
 
 use crate::config::{Config, Identity};

@@ -1,76 +1,27 @@
-//! Scripted peers: a camera that answers keyframe requests, and a viewer that writes down what it gets.
+//! Scripted peers: whole str0m sessions, one with a camera, one that writes down what it gets.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
-use str0m::format;
-use str0m::media::{
-    Direction, KeyframeRequestKind, MediaKind, Mid, Pt, Rid, Simulcast, SimulcastLayer,
-};
+use str0m::media::{Direction, KeyframeRequestKind, MediaKind};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{Extension, ExtensionValues, RtpPacket, RtpWrite};
+use str0m::rtp::{Extension, RtpPacket};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 use str0m_netem::{Input as LinkInput, Netem, NetemConfig, Output as LinkOutput, WithLen};
 
-use super::media::{Received, Tag, payload};
-use super::random::Random;
+use super::camera::{Camera, Publishing, ours};
+use super::media::{Received, Tag};
 use crate::event::{Codec, Kind, Selection};
 use crate::forward::codec::{self, Numbering};
 use crate::forward::dependency;
 use crate::id::{PeerKey, ShardId};
 
-const PICTURE_INTERVAL: Duration = Duration::from_micros(33_333);
-const SOUND_INTERVAL: Duration = Duration::from_millis(20);
 /// Datagrams that are kept to be looked at or sent again.
 const SENT_MAX: usize = 64;
 /// The number under which both kinds of peer register the dependency descriptor, where Chromium does.
 const DEPENDENCY_ID: u8 = 12;
-
-/// What a publisher publishes.
-#[derive(Clone, Debug)]
-pub struct Publishing {
-    /// Codec of the pictures; `None` for sound alone.
-    pub video: Option<Codec>,
-    /// RIDs of simulcast layers, lowest first; none for a single encoding.
-    pub rids: Vec<&'static str>,
-    /// Whether there is sound.
-    pub audio: bool,
-    /// Packets of an ordinary picture; a keyframe has three times as many.
-    pub picture_packets: u8,
-}
-
-impl Default for Publishing {
-    /// VP8 and sound, one layer.
-    fn default() -> Self {
-        Self {
-            video: Some(Codec::Vp8),
-            rids: Vec::new(),
-            audio: true,
-            picture_packets: 2,
-        }
-    }
-}
-
-impl Publishing {
-    /// A camera in another codec.
-    pub fn of(codec: Codec) -> Self {
-        Self {
-            video: Some(codec),
-            ..Self::default()
-        }
-    }
-
-    /// A camera with three simulcast layers.
-    pub fn simulcast(codec: Codec) -> Self {
-        Self {
-            video: Some(codec),
-            rids: vec!["q", "h", "f"],
-            ..Self::default()
-        }
-    }
-}
 
 /// How a viewer watches.
 #[derive(Clone, Debug)]
@@ -126,26 +77,6 @@ pub(super) struct Peer {
     requests: Vec<(Instant, Option<String>)>,
 }
 
-/// What a publisher is doing.
-struct Camera {
-    publishing: Publishing,
-    video: Option<Mid>,
-    audio: Option<Mid>,
-    layers: Vec<Encoder>,
-    sound: Encoder,
-    next_picture: Instant,
-    next_sound: Instant,
-}
-
-struct Encoder {
-    rid: Option<&'static str>,
-    seq_no: u64,
-    timestamp: u32,
-    frame: u32,
-    wants_keyframe: bool,
-    is_sending: bool,
-}
-
 impl Peer {
     pub(super) fn publisher(
         key: PeerKey,
@@ -158,46 +89,12 @@ impl Peer {
         let codecs: Vec<Codec> = publishing.video.into_iter().chain([Codec::Opus]).collect();
         let mut peer = Self::new(key, shard, address, now, &codecs);
 
+        let mut camera = Camera::new(key, now, seed, publishing);
         let mut change = peer.rtc.sdp_api();
-        let audio = publishing
-            .audio
-            .then(|| change.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None));
-        let simulcast = (!publishing.rids.is_empty()).then(|| {
-            let mut simulcast = Simulcast::new();
-            for rid in &publishing.rids {
-                simulcast.add_send_layer(SimulcastLayer::new(rid));
-            }
-            simulcast
-        });
-        let video = publishing.video.map(|_| {
-            change.add_media(MediaKind::Video, Direction::SendOnly, None, None, simulcast)
-        });
+        camera.add_media(&mut change);
         let (offer, pending) = change.apply().expect("media was added");
         peer.pending = Some(pending);
-
-        // Every encoder starts somewhere else, as real ones do.
-        let mut random = Random::new(seed ^ key.0 << 32);
-        let mut encoder = |rid| Encoder {
-            rid,
-            seq_no: random.bits() >> 48,
-            timestamp: random.bits() as u32,
-            frame: random.bits() as u32 & 0xff,
-            wants_keyframe: true,
-            is_sending: true,
-        };
-        let layers = match publishing.rids.as_slice() {
-            [] => vec![encoder(None)],
-            rids => rids.iter().map(|rid| encoder(Some(*rid))).collect(),
-        };
-        peer.camera = Some(Camera {
-            publishing,
-            video,
-            audio,
-            layers,
-            sound: encoder(None),
-            next_picture: now,
-            next_sound: now,
-        });
+        peer.camera = Some(camera);
         peer.drain(now);
         (peer, offer.to_sdp_string())
     }
@@ -316,15 +213,8 @@ impl Peer {
     }
 
     pub(super) fn set_sending(&mut self, rid: Option<&str>, is_sending: bool) {
-        let Some(camera) = &mut self.camera else {
-            return;
-        };
-        for layer in &mut camera.layers {
-            if rid.is_none() || layer.rid == rid {
-                // An encoder that was off starts anew.
-                layer.wants_keyframe |= is_sending && !layer.is_sending;
-                layer.is_sending = is_sending;
-            }
+        if let Some(camera) = &mut self.camera {
+            camera.set_sending(rid, is_sending);
         }
     }
 
@@ -344,7 +234,7 @@ impl Peer {
     pub(super) fn next_deadline(&self) -> Instant {
         let links = self.up.poll_timeout().min(self.down.poll_timeout());
         let media = match &self.camera {
-            Some(camera) if self.is_connected => camera.next_picture.min(camera.next_sound),
+            Some(camera) if self.is_connected => camera.next_deadline(),
             _ => self.rtc_deadline,
         };
         links.min(self.rtc_deadline).min(media)
@@ -405,16 +295,13 @@ impl Peer {
             Event::Connected => {
                 self.is_connected = true;
                 if let Some(camera) = &mut self.camera {
-                    camera.next_picture = now;
-                    camera.next_sound = now;
+                    camera.start(now);
                 }
             }
             Event::KeyframeRequest(request) => {
                 let rid = request.rid.map(|rid| rid.to_string());
                 if let Some(camera) = &mut self.camera {
-                    for layer in &mut camera.layers {
-                        layer.wants_keyframe |= layer.rid == rid.as_deref();
-                    }
+                    camera.handle_keyframe_request(rid.as_deref());
                 }
                 self.requests.push((now, rid));
             }
@@ -461,140 +348,15 @@ impl Peer {
 
     /// Sends the pictures and the sound that are due.
     fn shoot(&mut self, now: Instant) {
-        let Some(camera) = &mut self.camera else {
-            return;
-        };
         if !self.is_connected {
             return;
         }
-        let mut has_sent = false;
-        while camera.next_picture <= now {
-            if let Some(mid) = camera.video
-                && let Some(codec) = camera.publishing.video
-            {
-                let parts = camera.publishing.picture_packets;
-                for (index, layer) in camera.layers.iter_mut().enumerate() {
-                    layer.shoot(
-                        &mut self.rtc,
-                        now,
-                        self.key,
-                        (mid, codec),
-                        index as u8,
-                        parts,
-                    );
-                }
-                has_sent = true;
-            }
-            camera.next_picture += PICTURE_INTERVAL;
-        }
-        while camera.next_sound <= now {
-            if let Some(mid) = camera.audio {
-                let media = (mid, Codec::Opus);
-                camera
-                    .sound
-                    .shoot(&mut self.rtc, now, self.key, media, 0, 1);
-                has_sent = true;
-            }
-            camera.next_sound += SOUND_INTERVAL;
-        }
-        if has_sent {
+        let Some(camera) = &mut self.camera else {
+            return;
+        };
+        if camera.shoot(&mut self.rtc, now) {
             self.wake(now);
         }
-    }
-}
-
-impl Encoder {
-    fn shoot(
-        &mut self,
-        rtc: &mut Rtc,
-        now: Instant,
-        publisher: PeerKey,
-        (mid, codec): (Mid, Codec),
-        layer: u8,
-        picture_packets: u8,
-    ) {
-        let is_sound = codec == Codec::Opus;
-        self.timestamp = self
-            .timestamp
-            .wrapping_add(if is_sound { 960 } else { 3_000 });
-        if !self.is_sending {
-            return;
-        }
-        let keyframe = std::mem::take(&mut self.wants_keyframe) && !is_sound;
-        let parts = if keyframe {
-            3 * picture_packets
-        } else {
-            picture_packets
-        };
-        self.frame = self.frame.wrapping_add(1);
-        let Some(pt) = negotiated(rtc, mid, codec) else {
-            return;
-        };
-        let mut direct = rtc.direct_api();
-        let Some(stream) = direct.stream_tx_by_mid(mid, self.rid.map(Rid::from)) else {
-            return;
-        };
-        let size = (320 << layer, 180 << layer);
-        for part in 0..parts {
-            let tag = Tag {
-                publisher: publisher.0 as u16,
-                layer,
-                frame: self.frame,
-                part,
-                parts,
-                keyframe,
-            };
-            let mut values = ExtensionValues::default();
-            if codec == Codec::Av1 {
-                values.user_values.set(descriptor(tag));
-            }
-            let write = RtpWrite::new(
-                pt,
-                self.seq_no.into(),
-                self.timestamp,
-                now,
-                payload(codec, tag, size),
-            )
-            .marker(part + 1 == parts && !is_sound)
-            .ext_vals(values)
-            .nackable(!is_sound);
-            stream.write_rtp(write);
-            self.seq_no += 1;
-        }
-    }
-}
-
-fn descriptor(tag: Tag) -> dependency::Descriptor {
-    let starts = if tag.part == 0 { 0x80 } else { 0 };
-    let ends = if tag.part + 1 == tag.parts { 0x40 } else { 0 };
-    let [.., high, low] = tag.frame.to_be_bytes();
-    let structure = if tag.keyframe && tag.part == 0 {
-        0x80
-    } else {
-        0
-    };
-    let bytes = [starts | ends, high, low, structure, 0];
-    dependency::Descriptor::new(&bytes).expect("long enough")
-}
-
-fn negotiated(rtc: &Rtc, mid: Mid, codec: Codec) -> Option<Pt> {
-    let pts = rtc.media(mid)?.remote_pts();
-    rtc.codec_config()
-        .iter()
-        .filter(|params| ours(params.spec().codec) == Some(codec))
-        .map(|params| params.pt())
-        .find(|pt| pts.contains(pt))
-}
-
-fn ours(codec: format::Codec) -> Option<Codec> {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "no peer here speaks more")]
-    match codec {
-        format::Codec::Opus => Some(Codec::Opus),
-        format::Codec::Vp8 => Some(Codec::Vp8),
-        format::Codec::Vp9 => Some(Codec::Vp9),
-        format::Codec::H264 => Some(Codec::H264),
-        format::Codec::Av1 => Some(Codec::Av1),
-        _ => None,
     }
 }
 

@@ -1,0 +1,278 @@
+//! A camera and a microphone that follow a script and answer keyframe requests.
+
+use std::time::{Duration, Instant};
+
+use str0m::Rtc;
+use str0m::change::SdpApi;
+use str0m::format;
+use str0m::media::{Direction, MediaKind, Mid, Pt, Rid, Simulcast, SimulcastLayer};
+use str0m::rtp::{ExtensionValues, RtpWrite};
+
+use super::media::{Tag, payload};
+use super::random::Random;
+use crate::event::Codec;
+use crate::forward::dependency;
+use crate::id::PeerKey;
+
+const PICTURE_INTERVAL: Duration = Duration::from_micros(33_333);
+const SOUND_INTERVAL: Duration = Duration::from_millis(20);
+
+/// What a publisher publishes.
+#[derive(Clone, Debug)]
+pub struct Publishing {
+    /// Codec of the pictures; `None` for sound alone.
+    pub video: Option<Codec>,
+    /// RIDs of simulcast layers, lowest first; none for a single encoding.
+    pub rids: Vec<&'static str>,
+    /// Whether there is sound.
+    pub audio: bool,
+    /// Packets of an ordinary picture; a keyframe has three times as many.
+    pub picture_packets: u8,
+}
+
+impl Default for Publishing {
+    /// VP8 and sound, one layer.
+    fn default() -> Self {
+        Self {
+            video: Some(Codec::Vp8),
+            rids: Vec::new(),
+            audio: true,
+            picture_packets: 2,
+        }
+    }
+}
+
+impl Publishing {
+    /// A camera in another codec.
+    pub fn of(codec: Codec) -> Self {
+        Self {
+            video: Some(codec),
+            ..Self::default()
+        }
+    }
+
+    /// A camera with three simulcast layers.
+    pub fn simulcast(codec: Codec) -> Self {
+        Self {
+            video: Some(codec),
+            rids: vec!["q", "h", "f"],
+            ..Self::default()
+        }
+    }
+}
+
+/// What a publisher is doing.
+pub(super) struct Camera {
+    key: PeerKey,
+    publishing: Publishing,
+    video: Option<Mid>,
+    audio: Option<Mid>,
+    layers: Vec<Encoder>,
+    sound: Encoder,
+    next_picture: Instant,
+    next_sound: Instant,
+}
+
+struct Encoder {
+    rid: Option<&'static str>,
+    seq_no: u64,
+    timestamp: u32,
+    frame: u32,
+    wants_keyframe: bool,
+    is_sending: bool,
+}
+
+impl Camera {
+    /// Every encoder starts somewhere else, as real ones do.
+    pub(super) fn new(key: PeerKey, now: Instant, seed: u64, publishing: Publishing) -> Self {
+        let mut random = Random::new(seed ^ key.0 << 32);
+        let mut encoder = |rid| Encoder {
+            rid,
+            seq_no: random.bits() >> 48,
+            timestamp: random.bits() as u32,
+            frame: random.bits() as u32 & 0xff,
+            wants_keyframe: true,
+            is_sending: true,
+        };
+        let layers = match publishing.rids.as_slice() {
+            [] => vec![encoder(None)],
+            rids => rids.iter().map(|rid| encoder(Some(*rid))).collect(),
+        };
+        Self {
+            key,
+            publishing,
+            video: None,
+            audio: None,
+            layers,
+            sound: encoder(None),
+            next_picture: now,
+            next_sound: now,
+        }
+    }
+
+    /// Puts what is published into an offer.
+    pub(super) fn add_media(&mut self, change: &mut SdpApi<'_>) {
+        let direction = Direction::SendOnly;
+        if self.publishing.audio {
+            self.audio = Some(change.add_media(MediaKind::Audio, direction, None, None, None));
+        }
+        if self.publishing.video.is_none() {
+            return;
+        }
+        let mut simulcast = Simulcast::new();
+        for rid in &self.publishing.rids {
+            simulcast.add_send_layer(SimulcastLayer::new(rid));
+        }
+        let simulcast = (!self.publishing.rids.is_empty()).then_some(simulcast);
+        self.video = Some(change.add_media(MediaKind::Video, direction, None, None, simulcast));
+    }
+
+    /// The connection is up: the first picture is due.
+    pub(super) fn start(&mut self, now: Instant) {
+        self.next_picture = now;
+        self.next_sound = now;
+    }
+
+    pub(super) fn next_deadline(&self) -> Instant {
+        self.next_picture.min(self.next_sound)
+    }
+
+    /// The next picture of a layer is a keyframe.
+    pub(super) fn handle_keyframe_request(&mut self, rid: Option<&str>) {
+        for layer in &mut self.layers {
+            layer.wants_keyframe |= layer.rid == rid;
+        }
+    }
+
+    /// Stops or resumes one layer, or all.
+    pub(super) fn set_sending(&mut self, rid: Option<&str>, is_sending: bool) {
+        for layer in &mut self.layers {
+            if rid.is_none() || layer.rid == rid {
+                // An encoder that was off starts anew.
+                layer.wants_keyframe |= is_sending && !layer.is_sending;
+                layer.is_sending = is_sending;
+            }
+        }
+    }
+
+    /// Writes the pictures and the sound that are due; tells whether there were any.
+    pub(super) fn shoot(&mut self, rtc: &mut Rtc, now: Instant) -> bool {
+        let mut has_shot = false;
+        while self.next_picture <= now {
+            self.next_picture += PICTURE_INTERVAL;
+            let (Some(mid), Some(codec)) = (self.video, self.publishing.video) else {
+                continue;
+            };
+            let parts = self.publishing.picture_packets;
+            for (index, layer) in self.layers.iter_mut().enumerate() {
+                layer.shoot(rtc, now, self.key, (mid, codec), index as u8, parts);
+            }
+            has_shot = true;
+        }
+        while self.next_sound <= now {
+            self.next_sound += SOUND_INTERVAL;
+            if let Some(mid) = self.audio {
+                self.sound
+                    .shoot(rtc, now, self.key, (mid, Codec::Opus), 0, 1);
+                has_shot = true;
+            }
+        }
+        has_shot
+    }
+}
+
+impl Encoder {
+    fn shoot(
+        &mut self,
+        rtc: &mut Rtc,
+        now: Instant,
+        publisher: PeerKey,
+        (mid, codec): (Mid, Codec),
+        layer: u8,
+        picture_packets: u8,
+    ) {
+        let is_sound = codec == Codec::Opus;
+        self.timestamp = self
+            .timestamp
+            .wrapping_add(if is_sound { 960 } else { 3_000 });
+        if !self.is_sending {
+            return;
+        }
+        let keyframe = std::mem::take(&mut self.wants_keyframe) && !is_sound;
+        let parts = if keyframe {
+            3 * picture_packets
+        } else {
+            picture_packets
+        };
+        self.frame = self.frame.wrapping_add(1);
+        let Some(pt) = negotiated(rtc, mid, codec) else {
+            return;
+        };
+        let mut direct = rtc.direct_api();
+        let Some(stream) = direct.stream_tx_by_mid(mid, self.rid.map(Rid::from)) else {
+            return;
+        };
+        let size = (320 << layer, 180 << layer);
+        for part in 0..parts {
+            let tag = Tag {
+                publisher: publisher.0 as u16,
+                layer,
+                frame: self.frame,
+                part,
+                parts,
+                keyframe,
+            };
+            let mut values = ExtensionValues::default();
+            if codec == Codec::Av1 {
+                values.user_values.set(descriptor(tag));
+            }
+            let write = RtpWrite::new(
+                pt,
+                self.seq_no.into(),
+                self.timestamp,
+                now,
+                payload(codec, tag, size),
+            )
+            .marker(part + 1 == parts && !is_sound)
+            .ext_vals(values)
+            .nackable(!is_sound);
+            stream.write_rtp(write);
+            self.seq_no += 1;
+        }
+    }
+}
+
+fn descriptor(tag: Tag) -> dependency::Descriptor {
+    let starts = if tag.part == 0 { 0x80 } else { 0 };
+    let ends = if tag.part + 1 == tag.parts { 0x40 } else { 0 };
+    let [.., high, low] = tag.frame.to_be_bytes();
+    let structure = if tag.keyframe && tag.part == 0 {
+        0x80
+    } else {
+        0
+    };
+    let bytes = [starts | ends, high, low, structure, 0];
+    dependency::Descriptor::new(&bytes).expect("long enough")
+}
+
+fn negotiated(rtc: &Rtc, mid: Mid, codec: Codec) -> Option<Pt> {
+    let pts = rtc.media(mid)?.remote_pts();
+    rtc.codec_config()
+        .iter()
+        .filter(|params| ours(params.spec().codec) == Some(codec))
+        .map(|params| params.pt())
+        .find(|pt| pts.contains(pt))
+}
+
+/// The codec that str0m means, of those that are forwarded.
+pub(super) fn ours(codec: format::Codec) -> Option<Codec> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no peer here speaks more")]
+    match codec {
+        format::Codec::Opus => Some(Codec::Opus),
+        format::Codec::Vp8 => Some(Codec::Vp8),
+        format::Codec::Vp9 => Some(Codec::Vp9),
+        format::Codec::H264 => Some(Codec::H264),
+        format::Codec::Av1 => Some(Codec::Av1),
+        _ => None,
+    }
+}
