@@ -26,7 +26,11 @@ fn told(plane: &Plane) -> Vec<Vec<String>> {
         Command::Publish { peer, .. } => format!("publish {}", peer.0),
         Command::Watch { peer, .. } => format!("watch {}", peer.0),
         Command::Close { peer } => format!("close {}", peer.0),
-        other => format!("{other:?}"),
+        Command::Offer { .. }
+        | Command::Answer { .. }
+        | Command::Candidate { .. }
+        | Command::Patch { .. }
+        | Command::Select { .. } => String::from("about a peer"),
     };
     plane
         .inboxes

@@ -28,10 +28,10 @@ fn texts(subscribed: &Value) -> Vec<&str> {
 }
 
 fn http_status(error: &Error) -> Option<u16> {
-    match error {
-        Error::Http(response) => Some(response.status().as_u16()),
-        _ => None,
-    }
+    let Error::Http(response) = error else {
+        return None;
+    };
+    Some(response.status().as_u16())
 }
 
 #[tokio::test]
