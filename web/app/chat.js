@@ -192,7 +192,7 @@ export class Chat {
         'data-role': user.role,
         hue: hueOf(user.id),
       },
-      avatar(user.name),
+      avatar(user.name, user.id),
       h(
         'div',
         { class: 'said' },

@@ -56,7 +56,7 @@ function renderCard({ id, title, tags, viewers, streamer, started_at }) {
       h(
         'div',
         { class: 'about' },
-        avatar(name),
+        avatar(name, streamer?.id ?? id),
         h(
           'div',
           {},

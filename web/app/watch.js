@@ -46,7 +46,7 @@ function showStream(state) {
   byId('streamer').textContent = state.live ? name : t('watch.offline_short');
   const avatar = byId('streamer-avatar');
   avatar.textContent = initialOf(name);
-  avatar.style.setProperty('--hue', String(hueOf(name)));
+  avatar.style.setProperty('--hue', String(hueOf(state.streamer?.id ?? stream)));
   byId('tags').replaceChildren(...state.tags.map((tag) => h('span', { class: 'tag' }, tag)));
   byId('viewers').textContent = t('viewers', { n: state.viewers });
   byId('viewers-pill').hidden = !state.live;

@@ -85,8 +85,9 @@ export function initialOf(name) {
 
 /**
  * @param {string} name
+ * @param {string} id what the colour hangs on
  * @returns {HTMLElement}
  */
-export function avatar(name) {
-  return h('span', { class: 'avatar', hue: hueOf(name), 'aria-hidden': 'true' }, initialOf(name));
+export function avatar(name, id) {
+  return h('span', { class: 'avatar', hue: hueOf(id), 'aria-hidden': 'true' }, initialOf(name));
 }
