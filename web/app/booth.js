@@ -34,7 +34,6 @@ export class Booth {
   /** @param {(text: string | null) => void} showFault */
   constructor(showFault) {
     this.#showFault = showFault;
-    this.#video.srcObject = this.media;
     byId('open-devices').addEventListener('click', () => void this.open());
     byId('camera').addEventListener('click', () => void this.#toggleCamera());
     byId('mic').addEventListener('click', () => void this.#toggleMic());
@@ -222,6 +221,8 @@ export class Booth {
       if (old.kind === kind && old !== track) this.media.removeTrack(old);
     }
     if (track) this.media.addTrack(track);
+    // Not earlier: an element that waits for its first picture keeps the whole page "loading".
+    if (kind === 'video' && track && !this.#video.srcObject) this.#video.srcObject = this.media;
     this.#show();
     const publisher = this.#publisher;
     if (!publisher) return;

@@ -43,6 +43,7 @@ export class Chat {
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #countdown;
   #isOpen = false;
+  #sticks = true;
 
   /**
    * @param {HTMLElement} root
@@ -135,6 +136,10 @@ export class Chat {
       h('footer', { class: 'chat-foot' }, this.#notice, reactions, this.#form),
     );
 
+    // A keyboard that opens on a phone takes half of the list: its end stays in sight.
+    new ResizeObserver(() => {
+      if (this.#sticks) this.#scrollToEnd();
+    }).observe(this.#list);
     live.on('state', (state) => this.#show(state));
     live.on('subscribed', () => this.#setOpen(true));
     live.on('disconnected', () => this.#setOpen(false));
@@ -254,7 +259,8 @@ export class Chat {
   }
 
   #handleScroll() {
-    if (this.#isAtEnd()) this.#unread = 0;
+    this.#sticks = this.#isAtEnd();
+    if (this.#sticks) this.#unread = 0;
     this.#showJump();
   }
 

@@ -33,7 +33,6 @@ export class Player {
   /** @param {Viewer} viewer */
   constructor(viewer) {
     this.#viewer = viewer;
-    this.#video.srcObject = viewer.media;
     this.#volume.value = localStorage.getItem(VOLUME) ?? '100';
     this.#video.volume = Number(this.#volume.value) / 100;
 
@@ -80,6 +79,8 @@ export class Player {
   /** Starts with sound where the browser lets us, else without until somebody taps. */
   async #play() {
     if (this.#viewer.media.getTracks().length === 0) return;
+    // Not earlier: an element that waits for its first picture keeps the whole page "loading".
+    if (this.#video.srcObject !== this.#viewer.media) this.#video.srcObject = this.#viewer.media;
     try {
       await this.#video.play();
     } catch (error) {

@@ -48,7 +48,10 @@ function showStream(state) {
   avatar.textContent = initialOf(name);
   avatar.style.setProperty('--hue', String(hueOf(state.streamer?.id ?? stream)));
   byId('tags').replaceChildren(...state.tags.map((tag) => h('span', { class: 'tag' }, tag)));
-  byId('viewers').textContent = t('viewers', { n: state.viewers });
+  const count = t('number', { n: state.viewers });
+  byId('viewers').textContent = count;
+  byId('viewers-unit').textContent = t('viewers', { n: state.viewers }).replace(count, '');
+  byId('viewers-pill').setAttribute('aria-label', t('viewers', { n: state.viewers }));
   byId('viewers-pill').hidden = !state.live;
   root.dataset.live = String(state.live);
   player.update({ tracks: state.tracks, startedAt: state.started_at });

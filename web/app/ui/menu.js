@@ -35,7 +35,9 @@ export function openMenu(anchor, label, entries, container = document.body) {
   anchor.setAttribute('aria-expanded', 'true');
 
   const buttons = /** @type {HTMLButtonElement[]} */ ([...menu.querySelectorAll('button')]);
-  (buttons.find((button) => button.getAttribute('aria-checked') === 'true') ?? buttons[0])?.focus();
+  const isChoice = buttons.every((button) => button.hasAttribute('aria-checked'));
+  const chosen = isChoice ? buttons.find((button) => button.getAttribute('aria-checked') === 'true') : undefined;
+  (chosen ?? buttons[0])?.focus();
 
   /** @param {KeyboardEvent} event */
   function handleKey(event) {
