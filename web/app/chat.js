@@ -14,6 +14,8 @@ import { toast } from './ui/toast.js';
 /** @typedef {import('./ui/menu.js').Entry} Entry */
 
 const COMMENT_MAX = 500;
+/** The server tells at most this many when we join. */
+const KEPT_MIN = 50;
 /** Near the end of a comment its length is worth showing. */
 const COUNTED_FROM = 400;
 const TIMEOUTS = [10, 60, 600, 3600, 86_400];
@@ -215,13 +217,14 @@ export class Chat {
   }
 
   /**
-   * Comments older than the oldest that is kept leave; one missing among the others was deleted, and its place says so.
+   * A comment that is no longer kept was deleted, and its place says so; only from a list that is full do the oldest leave
+   * by themselves.
    *
    * @param {Comment[]} kept
    */
   #clear(kept) {
     const ids = new Set(kept.map(({ id }) => id));
-    let isOlder = kept.length > 0;
+    let isOlder = kept.length >= KEPT_MIN;
     for (const [id, row] of this.#rows) {
       if (ids.has(id)) {
         isOlder = false;
@@ -286,7 +289,8 @@ export class Chat {
     const isWaiting = waitMs > 0 || outMs > 0;
 
     this.#send.disabled = !this.#isOpen || isWaiting || this.#input.value.trim() === '';
-    this.#input.disabled = outMs > 0;
+    const isClosed = this.#live.connection.state === 'closed';
+    this.#input.disabled = outMs > 0 || isClosed;
     const wait = /** @type {HTMLElement} */ (this.#send.querySelector('.wait'));
     wait.hidden = waitMs <= 0;
     wait.textContent = String(Math.ceil(waitMs / 1000));
@@ -299,7 +303,8 @@ export class Chat {
     const isSlow = settings.slow_mode_seconds > 0;
     const exempt = isSlow && role !== 'viewer';
     let notice = '';
-    if (!this.#isOpen) notice = t('chat.connecting');
+    if (isClosed) notice = t('chat.closed');
+    else if (!this.#isOpen) notice = t('chat.connecting');
     else if (outMs > 0) notice = t('chat.timed_out', { wait: formatSpan(Math.ceil(outMs / 1000)) });
     else if (isSlow) notice = t(exempt ? 'chat.slow_mode_exempt' : 'chat.slow_mode', { wait: formatSpan(settings.slow_mode_seconds) });
     // Set only when it changes: a screen reader reads it out each time.

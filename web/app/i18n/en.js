@@ -101,6 +101,7 @@ export const en = {
   'chat.react_with': 'React with {emoji}',
   'chat.unread': { one: '{n} new', other: '{n} new' },
   'chat.connecting': 'Connecting to the comments…',
+  'chat.closed': 'You cannot comment right now.',
   'chat.slow_mode': 'Slow mode: one comment every {wait}.',
   'chat.slow_mode_exempt': 'Slow mode is on: viewers comment every {wait}.',
   'chat.timed_out': 'You can comment again in {wait}.',

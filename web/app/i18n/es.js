@@ -102,6 +102,7 @@ export const es = {
   'chat.react_with': 'Reaccionar con {emoji}',
   'chat.unread': { one: '{n} nuevo', other: '{n} nuevos' },
   'chat.connecting': 'Conectando con los comentarios…',
+  'chat.closed': 'Ahora no puedes comentar.',
   'chat.slow_mode': 'Modo lento: un comentario cada {wait}.',
   'chat.slow_mode_exempt': 'Modo lento activo: el público comenta cada {wait}.',
   'chat.timed_out': 'Podrás comentar de nuevo en {wait}.',
