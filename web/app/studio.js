@@ -62,12 +62,16 @@ function enter(stream) {
   new Chat(byId('chat'), live);
   live.on('state', (state) => {
     byId('viewers').textContent = t('viewers', { n: state.viewers });
+    if (state.live) byId('live-title').textContent = state.title;
   });
   live.on('stream_stats', showHealth);
   live.on('reactions_update', ({ counts }) => floatReactions(byId('floats'), counts));
   live.on('refused', (error) => showFault(describe(error)));
   connection.on('state', ({ state }) => {
     if (publisher === null) showState(state === 'waiting' ? 'offline' : 'ready');
+    // The server is gone before the browser notices that nobody takes the media any more.
+    else if (state === 'waiting') showState('reconnecting');
+    else if (state === 'open' && publisher.state === 'live') showState('live');
   });
   connection.on('closed', ({ code, reason }) => {
     if (publisher === null && code !== 1000) showFault(describe({ code: 'closed', closeCode: code, message: reason }));
