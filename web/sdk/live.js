@@ -160,7 +160,7 @@ export class LiveChannel extends Emitter {
    * @param {string} text 1 to 500 characters
    */
   async comment(text) {
-    const data = { text, client_id: crypto.randomUUID() };
+    const data = { text, client_id: uuid() };
     const deadline = Date.now() + RETRY_COMMENT_MS;
     for (;;) {
       const left = deadline - Date.now();
@@ -285,6 +285,15 @@ export class LiveChannel extends Emitter {
     this.#state = state;
     this.emit('state', state);
   }
+}
+
+/** A random UUID (RFC 9562 section 5.4). `crypto.randomUUID` is missing on pages that are not https or localhost. */
+function uuid() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;
+  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
 
 const DUPLICATE = Symbol('duplicate');

@@ -131,6 +131,7 @@ test('a comment whose connection broke is sent again under the same id', async (
   const { clock, server, live, subscribed } = await begin();
   const reply = live.comment('hi');
   const [first] = server.sent('comment');
+  assert.match(first.data.client_id, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
   server.drop();
   await clock.advance(500);
   server.establish();
