@@ -45,7 +45,9 @@ export class Chat {
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #countdown;
   #isOpen = false;
+  /** Whether the reader is at the end and wants to stay there. */
   #sticks = true;
+  #lastTop = 0;
 
   /**
    * @param {HTMLElement} root
@@ -154,20 +156,19 @@ export class Chat {
 
   /** @param {LiveState} state */
   #show(state) {
-    const wasAtEnd = this.#isAtEnd();
     for (const comment of state.comments) {
       const known = this.#rows.get(comment.id);
       if (known?.dataset.role === comment.user.role) continue;
       const row = this.#renderComment(comment);
       if (known) known.replaceWith(row);
       else this.#list.append(row);
-      if (!known && !wasAtEnd) this.#unread += 1;
+      if (!known && !this.#sticks) this.#unread += 1;
       this.#rows.set(comment.id, row);
     }
     this.#clear(state.comments);
     this.#list.classList.toggle('empty', this.#rows.size === 0);
     if (this.#rows.size === 0) this.#list.dataset.empty = t('chat.empty');
-    if (wasAtEnd) this.#scrollToEnd();
+    if (this.#sticks) this.#scrollToEnd();
     this.#showJump();
     this.#showPinned(state);
     this.#settings.hidden = !canModerate(state);
@@ -256,13 +257,19 @@ export class Chat {
   }
 
   #scrollToEnd() {
+    this.#sticks = true;
     this.#list.scrollTop = this.#list.scrollHeight;
+    this.#lastTop = this.#list.scrollTop;
     this.#unread = 0;
     this.#showJump();
   }
 
   #handleScroll() {
-    this.#sticks = this.#isAtEnd();
+    // Only a reader who scrolls back leaves the end; a list that shrinks or grows does not take anybody away from it.
+    const { scrollTop } = this.#list;
+    if (this.#isAtEnd()) this.#sticks = true;
+    else if (scrollTop < this.#lastTop) this.#sticks = false;
+    this.#lastTop = scrollTop;
     if (this.#sticks) this.#unread = 0;
     this.#showJump();
   }

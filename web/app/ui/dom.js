@@ -68,14 +68,14 @@ export function setIcon(within, name) {
 }
 
 /**
- * The same colour for the same name, everywhere.
+ * The same colour for the same name, everywhere: from blue over violet and red to orange, which go with the accent.
  *
  * @param {string} name
  */
 export function hueOf(name) {
   let hash = 2166136261;
   for (const character of name) hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 16777619);
-  return (hash >>> 0) % 360;
+  return (250 + ((hash >>> 0) % 180)) % 360;
 }
 
 /** @param {string} name */
