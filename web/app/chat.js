@@ -71,7 +71,7 @@ export class Chat {
       icon('more'),
     );
     this.#pinned = h('div', { class: 'pinned', hidden: true });
-    this.#list = h('ol', {
+    this.#list = h('div', {
       class: 'comments',
       id: 'comments',
       role: 'log',
@@ -193,7 +193,7 @@ export class Chat {
       icon('more'),
     );
     return h(
-      'li',
+      'article',
       {
         class: `comment ${user.role}${highlighted ? ' highlighted' : ''}`,
         'data-id': id,
