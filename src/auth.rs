@@ -9,6 +9,7 @@ mod jwks;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use rand::RngCore;
 use redred_signaling::grants::{Caller, Grants, User};
@@ -144,13 +145,7 @@ impl Verifier {
         }
         let key = self.key(header.alg, header.kid.as_deref())?;
         let claims = jsonwebtoken::decode::<Strict<Claims>>(token, &key.key, &validation(key))
-            .map_err(|error| match error.kind() {
-                jsonwebtoken::errors::ErrorKind::InvalidSignature => Rejection::BadSignature,
-                jsonwebtoken::errors::ErrorKind::Json(error) => {
-                    Rejection::BadClaim(error.to_string())
-                }
-                _ => Rejection::Malformed,
-            })?;
+            .map_err(|error| rejection(error.kind()))?;
         claims.claims.0.into_caller(now_ms)
     }
 
@@ -243,6 +238,16 @@ pub fn now_ms() -> u64 {
     since.map_or(0, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     })
+}
+
+fn rejection(error: &ErrorKind) -> Rejection {
+    if let ErrorKind::Json(error) = error {
+        return Rejection::BadClaim(error.to_string());
+    }
+    if matches!(error, ErrorKind::InvalidSignature) {
+        return Rejection::BadSignature;
+    }
+    Rejection::Malformed
 }
 
 /// Times and required claims are checked in [`Claims::into_caller`]; the library's defaults would let `nbf` pass.

@@ -579,12 +579,13 @@ fn flatten(
         } else {
             format!("{prefix}.{name}")
         };
-        match value {
-            // A table where a value belongs is told as such, not as an unknown key below it.
-            toml::Value::Table(table) if !KEYS.iter().any(|known| known.name == key) => {
-                flatten(&key, table, origin, found);
-            }
-            value => found.push((key, origin.clone(), value)),
+        // A table where a value belongs is told as such, not as an unknown key below it.
+        if let toml::Value::Table(table) = &value
+            && !KEYS.iter().any(|known| known.name == key)
+        {
+            flatten(&key, table.clone(), origin, found);
+        } else {
+            found.push((key, origin.clone(), value));
         }
     }
 }

@@ -31,10 +31,15 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
     done.map_err(|error| anyhow::anyhow!("setting the log subscriber: {error}"))
 }
 
-/// Logs and counts panics, in place of the default message. Whoever catches a panic decides what it costs.
+/// Counts panics and logs them, in place of the default message where a log is kept. Whoever catches a panic decides
+/// what it costs.
 pub fn count_panics(panics: Counter) {
+    let unlogged = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         panics.increment();
+        if !tracing::enabled!(tracing::Level::ERROR) {
+            return unlogged(info);
+        }
         let backtrace = std::backtrace::Backtrace::force_capture();
         let payload = info.payload();
         let text = payload

@@ -39,17 +39,14 @@ pub(super) fn parsed<T: FromStr>(value: &Value) -> Result<T, Bad> {
 }
 
 pub(super) fn boolean(value: &Value) -> Result<bool, Bad> {
-    match value {
-        Value::Boolean(value) => Ok(*value),
-        _ => parsed(value),
-    }
+    value.as_bool().map_or_else(|| parsed(value), Ok)
 }
 
 /// A whole number from `min` to `max`.
 pub(super) fn integer(value: &Value, min: u64, max: u64) -> Result<u64, Bad> {
-    let number = match value {
-        Value::Integer(number) => u64::try_from(*number).map_err(|_| Bad)?,
-        _ => parsed(value)?,
+    let number = match value.as_integer() {
+        Some(number) => u64::try_from(number).map_err(|_| Bad)?,
+        None => parsed(value)?,
     };
     (min..=max).contains(&number).then_some(number).ok_or(Bad)
 }
@@ -78,14 +75,16 @@ pub(super) fn size(value: &Value, min: usize, max: usize) -> Result<usize, Bad> 
 
 /// A list: an array in TOML, comma-separated in a variable or flag. Elements are never empty.
 pub(super) fn list(value: &Value) -> Result<Vec<String>, Bad> {
-    match value {
-        Value::Array(values) => values.iter().map(text).collect(),
-        Value::String(joined) if joined.trim().is_empty() => Ok(Vec::new()),
-        Value::String(joined) => joined
+    if let Some(values) = value.as_array() {
+        return values.iter().map(text).collect();
+    }
+    match value.as_str() {
+        Some(joined) if joined.trim().is_empty() => Ok(Vec::new()),
+        Some(joined) => joined
             .split(',')
             .map(|part| text(&Value::String(part.to_owned())))
             .collect(),
-        _ => Err(Bad),
+        None => Err(Bad),
     }
 }
 

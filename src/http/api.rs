@@ -45,10 +45,10 @@ pub(super) async fn stream(
     let ask = api::Request::GetStream {
         stream: stream_name(id)?,
     };
-    match app.realtime.request(caller, ask).await? {
-        api::Reply::Stream(summary) => Ok(fresh(json!(summary))),
-        _ => Err(unexpected()),
-    }
+    let api::Reply::Stream(summary) = app.realtime.request(caller, ask).await? else {
+        return Err(unexpected());
+    };
+    Ok(fresh(json!(summary)))
 }
 
 /// `DELETE /api/v1/streams/{id}`.
@@ -169,14 +169,11 @@ fn signed(
 }
 
 async fn list(app: &App, caller: Caller) -> Result<Vec<StreamSummary>, Problem> {
-    match app
-        .realtime
-        .request(caller, api::Request::ListStreams)
-        .await?
-    {
-        api::Reply::Streams(streams) => Ok(streams),
-        _ => Err(unexpected()),
-    }
+    let ask = api::Request::ListStreams;
+    let api::Reply::Streams(streams) = app.realtime.request(caller, ask).await? else {
+        return Err(unexpected());
+    };
+    Ok(streams)
 }
 
 fn stream_name(id: String) -> Result<StreamName, Problem> {

@@ -161,20 +161,19 @@ async fn patch(
         if_match: if_match(&parts.headers),
         fragment: body::text(app, body).await?,
     };
-    match app.realtime.request(caller, ask).await? {
-        api::Reply::Patched {
-            fragment: Some(fragment),
-            etag,
-        } => Ok((
-            [
-                (header::CONTENT_TYPE, HeaderValue::from_static(FRAGMENT)),
-                (header::ETAG, quoted(&etag)),
-            ],
-            fragment,
-        )
-            .into_response()),
-        _ => Ok(StatusCode::NO_CONTENT.into_response()),
-    }
+    let reply = app.realtime.request(caller, ask).await?;
+    let api::Reply::Patched {
+        fragment: Some(fragment),
+        etag,
+    } = reply
+    else {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(FRAGMENT)),
+        (header::ETAG, quoted(&etag)),
+    ];
+    Ok((headers, fragment).into_response())
 }
 
 async fn end(
