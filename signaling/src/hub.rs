@@ -1,5 +1,6 @@
 //! The hub: all sessions and channels of this node, as one state machine.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -7,13 +8,23 @@ use bytes::Bytes;
 use crate::api;
 use crate::close::CloseCode;
 use crate::config::Config;
+use crate::context::Context;
+use crate::directory::Directory;
 use crate::error::Error;
 use crate::grants::Caller;
-use crate::id::{Channel, RequestId, SessionId};
+use crate::id::{Channel, RequestId, SessionId, StreamName};
+use crate::live::{Deferred, Live};
 use crate::media::{MediaIntent, MediaReply};
-use crate::stats::Snapshot;
+use crate::session::Key;
+use crate::stats::{MESSAGE_TYPES, Snapshot, TypeCount};
 use crate::store::{StoreReply, StoreRequest};
 use crate::time::Now;
+use crate::timer::Timers;
+
+mod connection;
+mod dispatch;
+mod media;
+mod request;
 
 /// A WebSocket that was upgraded and authenticated.
 #[derive(Debug, Clone)]
@@ -93,7 +104,21 @@ pub enum Reason {
 /// All sessions and channels of this node.
 #[derive(Debug)]
 pub struct Hub {
-    config: Config,
+    context: Context,
+    lives: BTreeMap<StreamName, Live>,
+    directory: Directory,
+    timers: Timers<Timer>,
+    /// Streams that were touched in this turn: their deadlines may have changed, and they may be idle now.
+    touched: BTreeSet<StreamName>,
+}
+
+/// Whose deadline it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Session(Key),
+    Parting(SessionId),
+    Live(StreamName),
+    Directory,
 }
 
 impl Hub {
@@ -101,33 +126,62 @@ impl Hub {
     /// tests.
     #[must_use]
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
-        let _ = seed;
-        Self { config }
+        let mut context = Context::new(config, seed);
+        let directory = Directory::new(&mut context);
+        Self {
+            context,
+            lives: BTreeMap::new(),
+            directory,
+            timers: Timers::new(),
+            touched: BTreeSet::new(),
+        }
+    }
+
+    /// The limits it runs with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.context.config
     }
 
     /// A socket was upgraded and its token verified.
     pub fn handle_connect(&mut self, now: Now, session: SessionId, connect: Connect) {
-        let _ = (now, session, connect, &self.config);
+        self.connect(now, session, connect);
+        self.settle(now);
     }
 
     /// One text message arrived.
     pub fn handle_message(&mut self, now: Now, session: SessionId, message: &[u8]) {
-        let _ = (now, session, message);
+        if let Some(key) = self.context.sessions.by_socket(session) {
+            self.receive(now, key, message);
+            self.settle(now);
+        }
     }
 
     /// Something else arrived that shows the other end is there: a pong frame.
     pub fn handle_heard(&mut self, now: Now, session: SessionId) {
-        let _ = (now, session);
+        if let Some(key) = self.context.sessions.by_socket(session)
+            && let Some(session) = self.context.sessions.get_mut(key)
+        {
+            session.last_heard = now.mono;
+        }
     }
 
     /// The last [`Output::Write`] of the session has left.
     pub fn handle_written(&mut self, now: Now, session: SessionId) {
-        let _ = (now, session);
+        let Context {
+            sessions,
+            config,
+            outputs,
+            ..
+        } = &mut self.context;
+        sessions.written(session, &config.outbox, outputs);
+        self.settle(now);
     }
 
     /// The socket is gone.
     pub fn handle_disconnect(&mut self, now: Now, session: SessionId) {
-        let _ = (now, session);
+        self.disconnect(now, session);
+        self.settle(now);
     }
 
     /// Answers [`Output::Verify`].
@@ -137,7 +191,10 @@ impl Hub {
         session: SessionId,
         result: Result<Caller, VerifyError>,
     ) {
-        let _ = (now, session, result);
+        if let Some(key) = self.context.sessions.by_socket(session) {
+            self.verified(now, key, result);
+            self.settle(now);
+        }
     }
 
     /// A request came over HTTP. Answered by [`Output::Reply`].
@@ -148,48 +205,210 @@ impl Hub {
         caller: Caller,
         ask: api::Request,
     ) {
-        let _ = (now, request, caller, ask);
+        self.request(now, request, caller, ask);
+        self.settle(now);
     }
 
-    /// Whoever made a request is gone; nothing needs to be answered, what was created is closed.
+    /// Whoever made a request is gone: nothing needs to be answered, and what was to be created for them is closed.
     pub fn handle_request_gone(&mut self, now: Now, request: RequestId) {
-        let _ = (now, request);
+        self.request_gone(now, request);
+        self.settle(now);
     }
 
     /// The media plane says something.
     pub fn handle_media(&mut self, now: Now, reply: MediaReply) {
-        let _ = (now, reply);
+        self.media(now, reply);
+        self.settle(now);
     }
 
     /// The store says something.
     pub fn handle_store(&mut self, now: Now, reply: StoreReply) {
-        let _ = (now, reply);
+        let Some((stream, then)) = self.context.writes.remove(&reply.id) else {
+            return;
+        };
+        let Some(live) = self.lives.get_mut(&stream) else {
+            return;
+        };
+        let loaded = live.handle_stored(&mut self.context, now, then, reply);
+        self.touched.insert(stream.clone());
+        if let Some((deferred, error)) = loaded {
+            self.resume_deferred(now, &stream, deferred, error);
+        }
+        self.settle(now);
     }
 
     /// The process will end in `grace`: tells every session when to come back and closes it; new ones are turned away.
+    /// Media goes on.
     pub fn handle_drain(&mut self, now: Now, grace: Duration) {
-        let _ = (now, grace);
+        self.drain(now, grace);
+        self.settle(now);
     }
 
     /// The moment of [`Hub::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Now) {
-        let _ = now;
+        while let Some(timer) = self.timers.pop_due(now.mono) {
+            match timer {
+                Timer::Session(key) => self.session_timeout(now, key),
+                Timer::Parting(socket) => {
+                    let Context {
+                        sessions, outputs, ..
+                    } = &mut self.context;
+                    sessions.cut_parting(socket, outputs);
+                }
+                Timer::Live(stream) => {
+                    if let Some(live) = self.lives.get_mut(&stream) {
+                        live.scheduled = None;
+                        live.handle_timeout(&mut self.context, now);
+                        self.touched.insert(stream);
+                    }
+                }
+                Timer::Directory => self.directory.scheduled = None,
+            }
+        }
+        self.settle(now);
     }
 
     /// The next thing to do. After each `handle_*`, call until `None`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        None
+        let Context {
+            outputs,
+            sessions,
+            config,
+            ..
+        } = &mut self.context;
+        outputs.pop_front().or_else(|| sessions.poll_write(config))
     }
 
     /// When to call [`Hub::handle_timeout`], and why.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
-        None
+        let (at, timer) = self.timers.first()?;
+        let reason = match timer {
+            Timer::Session(_) | Timer::Parting(_) => Reason::Session,
+            Timer::Live(_) => Reason::Live,
+            Timer::Directory => Reason::Directory,
+        };
+        Some((*at, reason))
     }
 
-    /// What was counted so far.
+    /// What was counted so far. Walks over all sessions and channels: meant for a scrape, not for every turn.
     #[must_use]
     pub fn stats(&self) -> Snapshot {
-        Snapshot::default()
+        let mut stats = self.context.stats.clone();
+        for (_, session) in self.context.sessions.iter() {
+            stats.outbox_bytes += session.outbox.bytes() as u64;
+            match (&session.socket, &session.default_channel) {
+                (None, _) => stats.sessions_resumable += 1,
+                (Some(_), Some(Channel::Live(_))) => stats.sessions_live += 1,
+                (Some(_), Some(Channel::Streams) | None) => stats.sessions_multiplexed += 1,
+            }
+        }
+        stats.channels = self.lives.len() as u64;
+        for live in self.lives.values() {
+            stats.live_streams += u64::from(live.is_live());
+            stats.live_viewers += live.viewers_count();
+        }
+        let counters = &self.context.sessions.counters;
+        stats.messages_dropped = counters.dropped;
+        stats.slow_consumers = counters.slow_consumers;
+        stats.messages = MESSAGE_TYPES
+            .iter()
+            .enumerate()
+            .map(|(index, kind)| TypeCount {
+                kind,
+                received: counters.received[index],
+                sent: counters.sent[index],
+            })
+            .collect();
+        stats
+    }
+
+    /// The stream's state in memory, loaded or loading.
+    fn live_or_load(&mut self, now: Now, stream: &StreamName) -> Result<(), Error> {
+        self.touched.insert(stream.clone());
+        if self.lives.contains_key(stream) {
+            return Ok(());
+        }
+        if self.lives.len() >= self.context.config.channel.max_channels && !self.evict_idle() {
+            self.context.stats.limits_hit += 1;
+            return Err(Error::unavailable("too many channels are in use"));
+        }
+        let live = Live::load(&mut self.context, now, stream.clone());
+        self.lives.insert(stream.clone(), live);
+        Ok(())
+    }
+
+    /// Makes room by forgetting the channel that was idle longest.
+    fn evict_idle(&mut self) -> bool {
+        let idle = self.lives.values().filter(|live| live.is_loaded());
+        let oldest = idle
+            .filter_map(|live| Some((live.idle_since()?, live.stream.clone())))
+            .min();
+        let Some((_, stream)) = oldest else {
+            return false;
+        };
+        self.forget_live(&stream);
+        true
+    }
+
+    fn forget_live(&mut self, stream: &StreamName) {
+        if let Some(mut live) = self.lives.remove(stream) {
+            let timer = Timer::Live(stream.clone());
+            self.timers.schedule(&timer, &mut live.scheduled, None);
+        }
+    }
+
+    /// Does with a stream's live state what `act` says, with everything else at hand.
+    fn with_live<T>(
+        &mut self,
+        stream: &StreamName,
+        act: impl FnOnce(&mut Live, &mut Context) -> T,
+    ) -> Option<T> {
+        let live = self.lives.get_mut(stream)?;
+        self.touched.insert(stream.clone());
+        Some(act(live, &mut self.context))
+    }
+
+    /// Does what waited for the stream's state, or refuses it.
+    fn resume_deferred(
+        &mut self,
+        now: Now,
+        stream: &StreamName,
+        deferred: std::collections::VecDeque<Deferred>,
+        error: Option<Error>,
+    ) {
+        for deferred in deferred {
+            match &error {
+                None => self.carry_out(now, stream, deferred),
+                Some(error) => self.refuse_deferred(now, deferred, error.clone()),
+            }
+        }
+    }
+
+    /// Ends a turn: sessions that must close are closed, idle channels forgotten, timers set.
+    fn settle(&mut self, now: Now) {
+        while let Some(key) = self.context.sessions.next_ending() {
+            self.finish_ending(now, key);
+        }
+        self.directory.flush(&mut self.context, now, &self.lives);
+        let deadline = self.directory.deadline(&self.context);
+        self.timers
+            .schedule(&Timer::Directory, &mut self.directory.scheduled, deadline);
+        // Messages of this turn may have overflowed an outbox.
+        while let Some(key) = self.context.sessions.next_ending() {
+            self.finish_ending(now, key);
+        }
+        while let Some(stream) = self.touched.pop_first() {
+            let Some(live) = self.lives.get_mut(&stream) else {
+                continue;
+            };
+            if live.settle(&self.context, now) {
+                self.forget_live(&stream);
+                continue;
+            }
+            let deadline = live.deadline(&self.context);
+            self.timers
+                .schedule(&Timer::Live(stream), &mut live.scheduled, deadline);
+        }
     }
 }

@@ -4,15 +4,32 @@
 
 pub mod api;
 pub mod close;
+pub mod codec;
 pub mod config;
+pub mod envelope;
 pub mod error;
 pub mod grants;
+pub mod history;
 pub mod hub;
 pub mod id;
 pub mod media;
+pub mod message;
+pub mod outbox;
+pub mod rate_limit;
 pub mod stats;
 pub mod store;
 pub mod time;
+
+mod channel;
+mod context;
+mod directory;
+mod live;
+mod moderation;
+mod peers;
+mod presence;
+mod session;
+mod sessions;
+mod timer;
 
 pub use close::CloseCode;
 pub use config::Config;

@@ -1,0 +1,160 @@
+//! WebRTC connections as the hub sees them: whose they are, what for, and which requests about them are open.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Instant;
+
+use crate::grants::User;
+use crate::id::{RequestId, StreamName, UserId};
+use crate::media::{MediaId, Selection};
+use crate::session::Key;
+
+/// Resources that are gone but still answer a DELETE: clients close the connection first and send DELETE then.
+const TOMBSTONES_MAX: usize = 4096;
+
+/// Who is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Requester {
+    /// A session; with the id of the message when it was a request.
+    Session { key: Key, id: Option<String> },
+    /// A request over HTTP.
+    Http(RequestId),
+}
+
+/// Who holds a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// A WebSocket session.
+    Session(Key),
+    /// A WHIP or WHEP client.
+    Http,
+}
+
+/// Which way media flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Publisher,
+    Viewer,
+}
+
+/// What the hub waits for, in the order in which it asked.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) what: Asked,
+    pub(crate) requester: Requester,
+}
+
+/// What was asked of the media plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// The first offer.
+    Open,
+    /// A renegotiation.
+    Offer,
+    /// A PATCH.
+    Patch,
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// A session was given its name and has not offered yet.
+    Reserved,
+    /// Offered, media not heard yet.
+    Negotiating { since: Instant },
+    /// Media is heard.
+    Heard,
+    /// Media was heard and is not any more.
+    Silent,
+}
+
+/// One WebRTC connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) stream: StreamName,
+    pub(crate) side: Side,
+    pub(crate) owner: Owner,
+    pub(crate) user: User,
+    /// `session` of the wire, or the WHIP or WHEP resource.
+    pub(crate) wire_id: String,
+    pub(crate) etag: String,
+    pub(crate) phase: Phase,
+    pub(crate) selection: Selection,
+    pub(crate) pending: VecDeque<Pending>,
+}
+
+/// A resource that is gone.
+#[derive(Debug, Clone)]
+pub(crate) struct Tombstone {
+    pub(crate) media: MediaId,
+    pub(crate) stream: StreamName,
+    pub(crate) side: Side,
+    pub(crate) user: UserId,
+}
+
+/// All connections.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    peers: BTreeMap<MediaId, Peer>,
+    by_wire_id: HashMap<String, MediaId>,
+    next: u64,
+    tombstones: HashMap<String, Tombstone>,
+    buried: VecDeque<String>,
+}
+
+impl Peers {
+    pub(crate) fn new() -> Self {
+        Self {
+            peers: BTreeMap::new(),
+            by_wire_id: HashMap::new(),
+            next: 1,
+            tombstones: HashMap::new(),
+            buried: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn insert(&mut self, peer: Peer) -> MediaId {
+        let media = MediaId(self.next);
+        self.next += 1;
+        self.by_wire_id.insert(peer.wire_id.clone(), media);
+        self.peers.insert(media, peer);
+        media
+    }
+
+    pub(crate) fn get(&self, media: MediaId) -> Option<&Peer> {
+        self.peers.get(&media)
+    }
+
+    pub(crate) fn get_mut(&mut self, media: MediaId) -> Option<&mut Peer> {
+        self.peers.get_mut(&media)
+    }
+
+    pub(crate) fn by_wire_id(&self, wire_id: &str) -> Option<(MediaId, &Peer)> {
+        let media = *self.by_wire_id.get(wire_id)?;
+        Some((media, self.peers.get(&media)?))
+    }
+
+    pub(crate) fn tombstone(&self, wire_id: &str) -> Option<&Tombstone> {
+        self.tombstones.get(wire_id)
+    }
+
+    pub(crate) fn remove(&mut self, media: MediaId) -> Option<Peer> {
+        let peer = self.peers.remove(&media)?;
+        self.by_wire_id.remove(&peer.wire_id);
+        if peer.owner == Owner::Http {
+            let tombstone = Tombstone {
+                media,
+                stream: peer.stream.clone(),
+                side: peer.side,
+                user: peer.user.id.clone(),
+            };
+            self.tombstones.insert(peer.wire_id.clone(), tombstone);
+            self.buried.push_back(peer.wire_id.clone());
+            if self.buried.len() > TOMBSTONES_MAX
+                && let Some(oldest) = self.buried.pop_front()
+            {
+                self.tombstones.remove(&oldest);
+            }
+        }
+        Some(peer)
+    }
+}
