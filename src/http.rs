@@ -103,7 +103,7 @@ fn routes() -> Vec<Route> {
     ]
 }
 
-/// The paths and methods of [`routes`], for whoever compares them with the documentation.
+/// The paths and methods of every route but the files of the web app, for whoever compares them with the documentation.
 pub fn documented() -> Vec<(&'static str, &'static [&'static str])> {
     routes()
         .into_iter()

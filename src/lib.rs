@@ -1,4 +1,4 @@
-//! The server.
+#![doc = include_str!("../docs/ARCHITECTURE.md")]
 
 pub mod auth;
 mod bridge;

@@ -42,6 +42,8 @@ impl Readings<'_> {
         let mut families = self.realtime();
         families.extend(self.media());
         families.extend(self.process());
+        // The format has no family without a sample: without a hub, there are no messages by type.
+        families.retain(|family| !family.get_metric().is_empty());
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
