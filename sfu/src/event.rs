@@ -14,37 +14,80 @@ use crate::relay;
 pub enum Command {
     /// Makes a stream known. In its home shard its publisher lives; any other shard follows the home shard and serves
     /// viewers from what it relays. Opening twice is harmless.
-    OpenStream { stream: StreamKey, home: ShardId },
+    OpenStream {
+        /// Which stream.
+        stream: StreamKey,
+        /// The shard that its publisher lives in.
+        home: ShardId,
+    },
     /// Ends a stream here and closes every peer that publishes or watches it.
-    CloseStream { stream: StreamKey },
+    CloseStream {
+        /// Which stream.
+        stream: StreamKey,
+    },
     /// A peer offers to publish (home shard only). Answered by [`Event::Answer`] or [`Event::Refused`].
     /// A publisher that the stream already has is closed and replaced: whether that is allowed was decided before.
     Publish {
+        /// Which peer.
         peer: PeerKey,
+        /// Which stream.
         stream: StreamKey,
+        /// Its SDP offer.
         offer: String,
     },
     /// A peer wants to watch. With an offer (WHEP) the answer follows in [`Event::Answer`], without one the shard
     /// offers ([`Event::Offer`]) at once, or as soon as the stream has tracks.
     Watch {
+        /// Which peer.
         peer: PeerKey,
+        /// Which stream.
         stream: StreamKey,
+        /// Its SDP offer.
         offer: Option<String>,
+        /// What it wants of the stream.
         selection: Selection,
     },
     /// A publisher offers again: tracks came, went or changed direction.
-    Offer { peer: PeerKey, sdp: String },
+    Offer {
+        /// Which peer.
+        peer: PeerKey,
+        /// The SDP.
+        sdp: String,
+    },
     /// A viewer answers our offer.
-    Answer { peer: PeerKey, sdp: String },
+    Answer {
+        /// Which peer.
+        peer: PeerKey,
+        /// The SDP.
+        sdp: String,
+    },
     /// One trickled candidate, as in `RTCIceCandidate.candidate`; the empty string ends candidates.
-    Candidate { peer: PeerKey, candidate: String },
+    Candidate {
+        /// Which peer.
+        peer: PeerKey,
+        /// The candidate, with or without `a=` before it.
+        candidate: String,
+    },
     /// The body of a WHIP or WHEP PATCH (`application/trickle-ice-sdpfrag`, RFC 8840): trickled candidates, or new ICE
     /// credentials for a restart. Answered by [`Event::Patched`] or [`Event::Refused`].
-    Patch { peer: PeerKey, fragment: String },
+    Patch {
+        /// Which peer.
+        peer: PeerKey,
+        /// The fragment.
+        fragment: String,
+    },
     /// What a viewer wants to receive from here on.
-    Select { peer: PeerKey, selection: Selection },
+    Select {
+        /// Which peer.
+        peer: PeerKey,
+        /// What it wants of the stream.
+        selection: Selection,
+    },
     /// Closes a peer without further events about it.
-    Close { peer: PeerKey },
+    Close {
+        /// Which peer.
+        peer: PeerKey,
+    },
 }
 
 /// What a viewer wants to receive.
@@ -74,43 +117,82 @@ pub enum Quality {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// The SDP answer to [`Command::Publish`], [`Command::Offer`] or [`Command::Watch`].
-    Answer { peer: PeerKey, sdp: String },
+    Answer {
+        /// Which peer.
+        peer: PeerKey,
+        /// The SDP.
+        sdp: String,
+    },
     /// An SDP offer for a viewer: the first one, or a renegotiation. The next is held back until this is answered.
-    Offer { peer: PeerKey, sdp: String },
+    Offer {
+        /// Which peer.
+        peer: PeerKey,
+        /// The SDP.
+        sdp: String,
+    },
     /// A PATCH was applied; the fragment holds our new credentials when it restarted ICE.
     Patched {
+        /// Which peer.
         peer: PeerKey,
+        /// The fragment.
         fragment: Option<String>,
     },
     /// A command could not be carried out. A peer refused at its first offer does not exist.
-    Refused { peer: PeerKey, refusal: Refusal },
+    Refused {
+        /// Which peer.
+        peer: PeerKey,
+        /// What was wrong.
+        refusal: Refusal,
+    },
     /// ICE and DTLS are up: media can flow. Comes again when a silent or disconnected peer is back.
-    Connected { peer: PeerKey },
+    Connected {
+        /// Which peer.
+        peer: PeerKey,
+    },
     /// Nothing authentic has arrived from the peer for [`crate::config::Config::silence`]; it may come back.
-    Silent { peer: PeerKey },
+    Silent {
+        /// Which peer.
+        peer: PeerKey,
+    },
     /// The peer is gone for good and its key is free.
-    Closed { peer: PeerKey, reason: CloseReason },
+    Closed {
+        /// Which peer.
+        peer: PeerKey,
+        /// Why.
+        reason: CloseReason,
+    },
     /// The tracks of a stream, whenever they change (home shard only). Empty when its publisher is gone.
     Tracks {
+        /// Which stream.
         stream: StreamKey,
+        /// All tracks there are.
         tracks: Vec<TrackInfo>,
     },
     /// The layer that a viewer receives changed.
     Layer {
+        /// Which peer.
         peer: PeerKey,
+        /// What it receives from here on.
         layer: LayerInfo,
+        /// Why.
         reason: LayerReason,
     },
     /// A viewer negotiated nothing that can carry a track of the stream it watches.
     Undecodable {
+        /// Which peer.
         peer: PeerKey,
+        /// Sound or pictures.
         kind: Kind,
+        /// What the track is encoded with.
         codec: Codec,
     },
     /// How the publisher of a stream fares, every [`crate::config::Config::stats_interval`].
     PublisherStats {
+        /// Which stream.
         stream: StreamKey,
+        /// Which peer.
         peer: PeerKey,
+        /// The figures.
         stats: PublisherStats,
     },
 }
@@ -243,7 +325,9 @@ pub enum Output {
     Transmit(Transmit),
     /// Hand a message to another shard's `handle_relay`.
     Relay {
+        /// The other shard.
         to: ShardId,
+        /// What to hand over.
         message: relay::Message,
     },
     /// Tell whoever steers the shard.

@@ -11,8 +11,34 @@
 //! after every call gets the same packets, only less densely.
 //!
 //! After the last output was carried out, [`Shard::handle_sent`] tells the core when that was.
+//!
+//! # Glossary
+//!
+//! - A **peer** is one WebRTC connection; it publishes or watches.
+//! - A **stream** is what one publisher publishes and many viewers watch. It lives in its *home* shard; another shard with
+//!   viewers *follows* it, see [`relay`].
+//! - A **track** is published once, in one or more **layers** (simulcast). A layer's **slot** is its number, its *rung*
+//!   its place in the order of quality, see [`layer`].
+//! - A **line** is an m-line of a viewer: one SSRC, behind which tracks come and go.
+//! - A **source** is one run of ingress sequence numbers, see [`forward::packet::SourceId`].
+//!
+//! # Invariants
+//!
+//! - Nothing here reads a clock, opens a socket, starts a thread or takes a lock.
+//! - Nothing but `peer.rs` and `peer/negotiation.rs` touches an `Rtc`.
+//! - No egress sequence number is given out twice, and none begins above 65 535.
+//! - No packet is logged; nothing of ours is allocated per packet and viewer, but for a VP9 payload after a switch and the
+//!   extension values of AV1's dependency descriptor.
+//! - Every map and queue is bounded by [`Config`], by the number of peers, or by the datagrams of one turn.
 
 #![warn(missing_docs)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests take one instant as the base of their time"
+    )
+)]
 
 pub mod config;
 mod demux;

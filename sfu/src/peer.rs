@@ -51,6 +51,10 @@ pub(crate) struct Peer {
 }
 
 /// Which half is used.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a session is many times as large, and a box would cost a cache miss a packet"
+)]
 #[derive(Debug)]
 pub(crate) enum Role {
     Publisher(Publisher),
@@ -299,6 +303,10 @@ impl Peer {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "most of what str0m tells is of no use here, and it may tell more"
+    )]
     fn handle_event(&mut self, now: Instant, event: str0m::Event, sink: &mut Sink<'_>) {
         match event {
             str0m::Event::Connected => {

@@ -27,6 +27,9 @@ use crate::timer::{Owner, Timers};
 /// How often a stream's layers are measured and looked at for having stopped.
 const TICK: Duration = Duration::from_millis(500);
 
+/// Arrival times kept for one turn; a turn of the shell hands over some dozens of datagrams.
+const ARRIVALS_MAX: usize = 1_024;
+
 /// All media state of one worker.
 #[derive(Debug)]
 pub struct Shard {

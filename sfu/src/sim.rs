@@ -58,6 +58,10 @@ impl Sim {
     }
 
     /// A world whose shards are configured by `adjust`.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "one instant is the base of simulated time; nothing depends on which"
+    )]
     pub fn with_config(seed: u64, shards: u16, adjust: impl Fn(&mut Config)) -> Self {
         let identity = Identity::generate();
         let start = Instant::now();
@@ -223,6 +227,11 @@ impl Sim {
     /// The counters of a shard.
     pub fn stats(&self, shard: ShardId) -> crate::stats::Snapshot {
         self.shards[usize::from(shard.0)].shard.stats()
+    }
+
+    /// What a shard holds: see [`Shard::held`].
+    pub fn held(&self, shard: ShardId) -> usize {
+        self.shards[usize::from(shard.0)].shard.held()
     }
 
     /// The address of a shard.

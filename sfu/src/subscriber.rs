@@ -43,6 +43,10 @@ struct Subscription {
 }
 
 /// What became of a packet for this viewer.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is moved once, and a box would be an allocation per packet"
+)]
 pub(crate) enum Outcome {
     /// It goes out on a line.
     Send {
@@ -155,6 +159,14 @@ impl Subscriber {
         self.lines.iter().filter_map(|line| {
             let slot = line.wants_keyframe()?;
             Some((line.subscription?.track, slot))
+        })
+    }
+
+    /// Whether a layer is being received.
+    pub(crate) fn receives(&self, track: u16, slot: u8) -> bool {
+        self.lines.iter().any(|line| {
+            line.forwarder.current() == Some(slot)
+                && line.subscription.is_some_and(|s| s.track == track)
         })
     }
 

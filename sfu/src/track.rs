@@ -27,6 +27,10 @@ pub(crate) struct Format {
 
 impl Format {
     /// The format of a payload type; `None` for codecs that are not forwarded.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "str0m knows more codecs than are forwarded"
+    )]
     pub(crate) fn new(spec: CodecSpec) -> Option<Self> {
         let codec = match spec.codec {
             format::Codec::Opus => Codec::Opus,

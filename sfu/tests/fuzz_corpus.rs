@@ -1,5 +1,10 @@
 //! The fuzz targets of `sfu/fuzz`, briefly: their corpus, then seeded mutations of it.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "one instant is the base of simulated time"
+)]
+
 #[path = "../fuzz/bodies/datagram.rs"]
 mod datagram;
 #[path = "../fuzz/bodies/payload.rs"]

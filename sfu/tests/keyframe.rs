@@ -1,5 +1,10 @@
 //! Keyframe requests: what many viewers ask, as few requests as their publisher should see.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "one instant is the base of simulated time"
+)]
+
 use std::time::{Duration, Instant};
 
 use redred_sfu::forward::keyframe::Requests;

@@ -1,5 +1,10 @@
 //! Random sources, losses, reorders, duplicates and switches through the rewriter: what must hold for any of them.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "one instant is the base of simulated time"
+)]
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

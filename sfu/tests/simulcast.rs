@@ -1,5 +1,10 @@
 //! A viewer of a simulcast track, from the packets that arrive to those it gets.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "one instant is the base of simulated time"
+)]
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

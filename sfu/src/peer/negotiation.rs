@@ -445,10 +445,10 @@ fn invalid(error: impl std::fmt::Display) -> Refusal {
 }
 
 fn refusal(error: &RtcError) -> Refusal {
-    match error {
-        RtcError::ChangesOutOfOrder => Refusal::OutOfOrder(error.to_string()),
-        _ => Refusal::InvalidSdp(error.to_string()),
+    if matches!(error, RtcError::ChangesOutOfOrder) {
+        return Refusal::OutOfOrder(error.to_string());
     }
+    Refusal::InvalidSdp(error.to_string())
 }
 
 #[cfg(test)]

@@ -67,6 +67,25 @@ impl Shard {
         self.fan_out(now, stream_id, route.track, is_red, &packet);
         if changes.ladder {
             self.request_wanted_of(now, stream_id);
+            if packet.kind == Kind::Video && !packet.meta.keyframe {
+                self.mend_layer(now, stream_id, route.track, packet.slot);
+            }
+        }
+    }
+
+    /// A layer is heard again, in the middle of its pictures: what was lost meanwhile is more than NACKs bring back, so
+    /// whoever receives it needs a keyframe.
+    fn mend_layer(&mut self, now: Instant, id: StreamId, track: u16, slot: u8) {
+        let stream = &self.streams[id.index];
+        let receives = |viewer: &PeerId| {
+            let peer = self.peers.get(viewer.index);
+            peer.is_some_and(|peer| match &peer.role {
+                Role::Viewer(subscriber) => subscriber.receives(track, slot),
+                Role::Publisher(_) => false,
+            })
+        };
+        if !stream.followers.is_empty() || stream.viewers.iter().any(receives) {
+            self.request_keyframe(now, id, track, slot, Cause::Switched);
         }
     }
 
@@ -181,9 +200,12 @@ impl Shard {
             let bytes = packet.payload.len() as u64 * copies_64;
             self.stats.packets_forwarded.add(packet.kind, copies_64);
             self.stats.bytes_forwarded.add(packet.kind, bytes);
+            let has_room = self.arrivals.len() < super::ARRIVALS_MAX;
             match self.arrivals.last_mut() {
                 Some((arrived, n)) if *arrived == packet.arrived => *n += copies,
-                _ => self.arrivals.push((packet.arrived, copies)),
+                // A shell that does not say when it sent must not make this grow.
+                _ if has_room => self.arrivals.push((packet.arrived, copies)),
+                _ => {}
             }
         }
         for (viewer, reason) in switched {
