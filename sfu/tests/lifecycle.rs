@@ -22,9 +22,11 @@ fn sound_alone() -> Publishing {
 }
 
 fn closed(sim: &Sim, peer: PeerKey) -> Option<CloseReason> {
-    sim.events().find_map(|event| match event {
-        Event::Closed { peer: key, reason } if *key == peer => Some(*reason),
-        _ => None,
+    sim.events().find_map(|event| {
+        let Event::Closed { peer: key, reason } = event else {
+            return None;
+        };
+        (*key == peer).then_some(*reason)
     })
 }
 
@@ -35,12 +37,15 @@ fn offers(sim: &Sim, viewer: PeerKey) -> usize {
 
 /// The tracks of a stream, as last told.
 fn tracks(sim: &Sim, stream: StreamKey) -> Vec<TrackInfo> {
-    let told = sim.events().filter_map(|event| match event {
-        Event::Tracks {
+    let told = sim.events().filter_map(|event| {
+        let Event::Tracks {
             stream: key,
             tracks,
-        } if *key == stream => Some(tracks),
-        _ => None,
+        } = event
+        else {
+            return None;
+        };
+        (*key == stream).then_some(tracks)
     });
     told.last().cloned().unwrap_or_default()
 }
@@ -259,9 +264,11 @@ fn the_publisher_is_measured() {
     let stream = sim.open();
     sim.publish(stream, Publishing::default());
     sim.run(seconds(5));
-    let stats = sim.events().filter_map(|event| match event {
-        Event::PublisherStats { stats, .. } => Some(stats),
-        _ => None,
+    let stats = sim.events().filter_map(|event| {
+        let Event::PublisherStats { stats, .. } = event else {
+            return None;
+        };
+        Some(stats)
     });
     let last = stats.last().expect("told every two seconds");
     assert!((28..=32).contains(&last.fps), "{sim:?}: {} fps", last.fps);

@@ -19,17 +19,21 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 fn refusals(sim: &Sim, peer: PeerKey) -> Vec<Refusal> {
-    let refused = sim.events().filter_map(|event| match event {
-        Event::Refused { peer: key, refusal } if *key == peer => Some(refusal.clone()),
-        _ => None,
+    let refused = sim.events().filter_map(|event| {
+        let Event::Refused { peer: key, refusal } = event else {
+            return None;
+        };
+        (*key == peer).then(|| refusal.clone())
     });
     refused.collect()
 }
 
 fn answer(sim: &Sim, peer: PeerKey) -> Option<String> {
-    let answers = sim.events().filter_map(|event| match event {
-        Event::Answer { peer: key, sdp } if *key == peer => Some(sdp.clone()),
-        _ => None,
+    let answers = sim.events().filter_map(|event| {
+        let Event::Answer { peer: key, sdp } = event else {
+            return None;
+        };
+        (*key == peer).then(|| sdp.clone())
     });
     answers.last()
 }
@@ -38,12 +42,12 @@ fn answer(sim: &Sim, peer: PeerKey) -> Option<String> {
 fn offer(sim: &Sim, config: RtcConfig, direction: Direction, kinds: &[MediaKind]) -> String {
     let mut rtc: Rtc = config.build(sim.now());
     let address = SocketAddr::from(([10, 9, 9, 9], 9_000));
-    rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
+    rtc.add_local_candidate(Candidate::host(address, "udp").expect("a good address"));
     let mut change = rtc.sdp_api();
     for kind in kinds {
         change.add_media(*kind, direction, None, None, None);
     }
-    let (offer, _) = change.apply().unwrap();
+    let (offer, _) = change.apply().expect("media was added");
     offer.to_sdp_string()
 }
 
@@ -238,11 +242,11 @@ fn the_tracks_of_a_viewer_are_one_media_stream() {
             ..Watching::default()
         };
         let viewer = sim.watch(stream, HOME, watching);
-        let ours = sim.events().find_map(|event| match event {
-            Event::Offer { peer, sdp } | Event::Answer { peer, sdp } if *peer == viewer => {
-                Some(sdp)
-            }
-            _ => None,
+        let ours = sim.events().find_map(|event| {
+            let (Event::Offer { peer, sdp } | Event::Answer { peer, sdp }) = event else {
+                return None;
+            };
+            (*peer == viewer).then_some(sdp)
         });
         let streams: Vec<&str> = ours
             .unwrap()
@@ -377,9 +381,11 @@ fn a_malformed_answer_can_be_followed_by_a_good_one() {
         selection: Selection::default(),
     };
     sim.command(HOME, command);
-    let offered = sim.events().find_map(|event| match event {
-        Event::Offer { peer, sdp } if *peer == KEY => Some(sdp.clone()),
-        _ => None,
+    let offered = sim.events().find_map(|event| {
+        let Event::Offer { peer, sdp } = event else {
+            return None;
+        };
+        (*peer == KEY).then(|| sdp.clone())
     });
     let offered = str0m::change::SdpOffer::from_sdp_string(&offered.unwrap()).unwrap();
     let mut rtc: Rtc = Rtc::builder().build(sim.now());
