@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
 use str0m::format::PayloadParams;
 use str0m::media::{KeyframeRequestKind, Mid, Rid};
 use str0m::net::{Protocol, Receive};
@@ -45,8 +46,8 @@ pub(crate) struct Peer {
     negotiation: Negotiation,
     rtc_deadline: Instant,
     liveness: Liveness,
-    /// NACKed packets by viewers on each line, when last looked at.
-    nacks: u64,
+    /// NACKed packets by line and layer, when last looked at.
+    nacks: SmallVec<[(Mid, Option<Rid>, u64); 2]>,
     has_ended: bool,
 }
 
@@ -146,7 +147,7 @@ impl Peer {
                 heard: now,
                 heard_media: now,
             },
-            nacks: 0,
+            nacks: SmallVec::new(),
             has_ended: false,
         }
     }
@@ -327,28 +328,30 @@ impl Peer {
                 sink.events.push(Event::KeyframeRequest(request.mid));
             }
             str0m::Event::MediaEgressStats(stats) => {
-                if let Role::Viewer(_) = self.role {
-                    self.count_nacks(stats.nacks, sink);
-                }
+                sink.stats.nacks.received += self.new_nacks(stats.mid, stats.rid, stats.nacks);
             }
             str0m::Event::MediaIngressStats(stats) => {
+                sink.stats.nacks.sent += self.new_nacks(stats.mid, stats.rid, stats.nacks);
                 if let Role::Publisher(publisher) = &mut self.role {
                     let link = &mut publisher.link;
                     link.rtt = stats.rtt.or(link.rtt);
                     link.loss = stats.loss.unwrap_or(link.loss);
-                    let new = stats.nacks.saturating_sub(link.nacks);
-                    link.nacks = link.nacks.max(stats.nacks);
-                    sink.stats.nacks.sent += new;
                 }
             }
             _ => {}
         }
     }
 
-    fn count_nacks(&mut self, nacks: u64, sink: &mut Sink<'_>) {
-        let new = nacks.saturating_sub(self.nacks);
-        self.nacks = self.nacks.max(nacks);
-        sink.stats.nacks.received += new;
+    /// How much a cumulative count of one line and layer has grown since it was last looked at.
+    fn new_nacks(&mut self, mid: Mid, rid: Option<Rid>, nacks: u64) -> u64 {
+        let known = self.nacks.iter_mut().find(|n| (n.0, n.1) == (mid, rid));
+        let Some((_, _, before)) = known else {
+            self.nacks.push((mid, rid, nacks));
+            return nacks;
+        };
+        let new = nacks.saturating_sub(*before);
+        *before = nacks;
+        new
     }
 
     fn route(&mut self, packet: RtpPacket, sink: &mut Sink<'_>) {

@@ -49,8 +49,6 @@ pub(crate) struct Route {
 pub(crate) struct Link {
     pub(crate) rtt: Option<Duration>,
     pub(crate) loss: f32,
-    /// Packets asked for again, by media line and layer summed up, when last looked at.
-    pub(crate) nacks: u64,
 }
 
 /// Sequence numbers that jump back this far have started anew; further back than any reordering or repair.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redred_sfu::Event;
-use redred_sfu::event::{CloseReason, Command, Kind, Selection, TrackInfo};
+use redred_sfu::event::{CloseReason, Codec, Command, Kind, Selection, TrackInfo};
 use redred_sfu::id::{PeerKey, ShardId, StreamKey};
 use redred_sfu::sim::{NetemConfig, Probability, Publishing, RandomLoss, Sim, Watching};
 
@@ -256,6 +256,27 @@ fn a_camera_that_is_off_is_told_as_muted() {
     sim.set_sending(publisher, None, true);
     sim.run(seconds(1));
     assert_eq!(is_muted(&sim, Kind::Video), Some(false), "{sim:?}");
+}
+
+#[test]
+fn packets_asked_for_again_are_counted_by_direction() {
+    let mut sim = Sim::new(12, 1);
+    let stream = sim.open();
+    let publisher = sim.publish(stream, Publishing::simulcast(Codec::Vp8));
+    let viewer = sim.watch(stream, HOME, Watching::default());
+    sim.run(seconds(4));
+    let nacks = sim.stats(HOME).nacks;
+    assert_eq!((nacks.sent, nacks.received), (0, 0), "{sim:?}");
+    let lossy = || NetemConfig::new().loss(RandomLoss::new(Probability::new(0.05)));
+    sim.link(publisher, lossy(), NetemConfig::new());
+    sim.run(seconds(5));
+    let nacks = sim.stats(HOME).nacks;
+    assert!(nacks.sent > 0, "{sim:?}");
+    sim.link(publisher, NetemConfig::new(), NetemConfig::new());
+    sim.link(viewer, NetemConfig::new(), lossy());
+    sim.run(seconds(5));
+    let nacks = sim.stats(HOME).nacks;
+    assert!(nacks.received > 0, "{sim:?}");
 }
 
 #[test]
