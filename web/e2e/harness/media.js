@@ -82,6 +82,18 @@ export async function playsWithoutFreeze(page, { seconds = 10 } = {}) {
   return seen;
 }
 
+/**
+ * Like `playsWithoutFreeze`, for pages that share two cores with three encoders: the picture may stutter, not stop.
+ */
+export async function playsSteadily(page, { seconds = 5, gap_ms = 1500 } = {}) {
+  await page.evaluate(() => globalThis.frames.start());
+  await page.evaluate((ms) => new Promise((done) => setTimeout(done, ms)), seconds * 1000);
+  const { frames, gap } = await page.evaluate(() => globalThis.frames.read());
+  const told = JSON.stringify({ frames, seconds, longest_gap_ms: Math.round(gap) });
+  assert.ok(frames > seconds * 5 && gap < gap_ms, `plays steadily: ${told}`);
+  return told;
+}
+
 /** Waits until more frames are decoded than have been so far. */
 export async function goesOn(page, options) {
   const before = (await received(page))?.framesDecoded ?? 0;

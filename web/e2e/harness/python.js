@@ -35,7 +35,9 @@ export function python(program, args) {
       `${program}: ${what}`,
       () => {
         const found = client.events.find(test);
-        if (!found && client.ended) throw new Error(`it ended ${JSON.stringify(client.ended)}: ${client.tail()}`);
+        if (!found && client.ended) {
+          throw Object.assign(new Error(`${program} ended ${JSON.stringify(client.ended)}: ${client.tail()}`), { isFinal: true });
+        }
         return found;
       },
       options,

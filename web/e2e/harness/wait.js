@@ -2,7 +2,7 @@
 
 /**
  * Calls `probe` until it returns something truthy, and returns that. The last thing it returned or threw is in the
- * error when time runs out.
+ * error when time runs out; one marked `isFinal` is not waited on.
  */
 export async function until(what, probe, { within_ms = 15_000, every_ms = 100 } = {}) {
   const deadline = Date.now() + within_ms;
@@ -12,6 +12,7 @@ export async function until(what, probe, { within_ms = 15_000, every_ms = 100 } 
       last = await probe();
       if (last) return last;
     } catch (error) {
+      if (error.isFinal) throw error;
       last = error;
     }
     if (Date.now() > deadline) {

@@ -162,7 +162,7 @@ besideAStream('malformed messages are answered by errors and the connection stay
   };
   await answered('{', 'bad_message');
   await answered('[]', 'bad_message');
-  await answered('{"type":7,"data":{}}', 'bad_message');
+  await answered('{"type":7,"data":{}}', 'invalid_field');
   await answered({ type: 'no_such_thing', data: {} }, 'unknown_type');
   await answered({ type: 'comment', data: { text: 7 } }, 'invalid_field');
   await answered({ type: 'comment', data: { text: '', client_id: crypto.randomUUID() } }, 'invalid_field');
