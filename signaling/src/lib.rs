@@ -1,5 +1,22 @@
 //! The realtime core of redred: sessions, channels, live streams, comments and their moderation, as one state machine
 //! without I/O, clock or threads.
+//!
+//! # Contract
+//!
+//! A [`Hub`] is told what happened by `handle_*`, says what to do by [`Hub::poll_output`], and when to come back by
+//! [`Hub::poll_timeout`]. One `handle_*`, then drain `poll_output` to `None`, then the next. The shell carries outputs out in
+//! order and decides nothing.
+//!
+//! - Time is an argument ([`Now`]); every id and token comes from the seed given to [`Hub::new`].
+//! - Each [`Output::Store`] is answered once by [`Hub::handle_store`], each request by exactly one [`Output::Reply`].
+//! - Each [`Output::Write`] is answered by [`Hub::handle_written`]; until then no other follows for that session.
+//! - No input from the network panics, and every queue and table is bounded by [`Config`].
+//!
+//! # Words
+//!
+//! A *session* is one client, resumable across sockets. A *channel* is a named, ordered stream of messages, each with a
+//! `seq` within an *epoch*. A *peer* is one WebRTC connection. A *run* is one broadcast of a stream. *Staff* are the
+//! streamer and moderators.
 #![warn(missing_docs)]
 
 pub mod api;
@@ -19,6 +36,9 @@ pub mod rate_limit;
 pub mod stats;
 pub mod store;
 pub mod time;
+
+#[cfg(feature = "sim")]
+pub mod sim;
 
 mod channel;
 mod context;

@@ -149,21 +149,18 @@ impl Live {
         self.is_loaded
     }
 
-    /// Keeps something for when the state is loaded.
-    ///
-    /// # Errors
-    /// `unavailable`, with what was to be kept, when too much waits already.
-    pub(crate) fn defer(
-        &mut self,
-        context: &mut Context,
-        deferred: Deferred,
-    ) -> Result<(), (Deferred, Error)> {
+    /// Whether one more thing may wait for the state.
+    pub(crate) fn check_deferred(&self, context: &mut Context) -> Result<(), Error> {
         if self.deferred.len() >= context.config.channel.pending_max {
             context.stats.limits_hit += 1;
-            return Err((deferred, Error::unavailable("the stream is being loaded")));
+            return Err(Error::unavailable("the stream is being loaded"));
         }
-        self.deferred.push_back(deferred);
         Ok(())
+    }
+
+    /// Keeps something for when the state is loaded.
+    pub(crate) fn defer(&mut self, deferred: Deferred) {
+        self.deferred.push_back(deferred);
     }
 
     /// The store has answered. What waited for the state is handed back to be done now, or refused.

@@ -85,7 +85,7 @@ impl Hub {
     /// Takes up an earlier session on a new socket. Its subscriptions are made anew by the client, from the positions it
     /// knows; what it watches and publishes goes on.
     fn resume(&mut self, now: Now, key: Key, socket: SessionId, caller: Caller) {
-        self.leave_channels(now, key);
+        self.leave_channels(key);
         if let Some(old) = self.context.sessions.attach(key, socket) {
             self.context.outputs.push_back(Output::Close {
                 session: old,
@@ -132,14 +132,13 @@ impl Hub {
         let Some(key) = self.context.sessions.by_socket(socket) else {
             return;
         };
-        self.leave_channels(now, key);
+        self.leave_channels(key);
         self.context.sessions.detach(key, now.mono);
         self.schedule_session(key);
     }
 
     /// Ends every subscription of a session.
-    fn leave_channels(&mut self, now: Now, key: Key) {
-        let _ = now;
+    fn leave_channels(&mut self, key: Key) {
         let Some(session) = self.context.sessions.get_mut(key) else {
             return;
         };
@@ -161,7 +160,7 @@ impl Hub {
         let Some(ending) = session.ending.take() else {
             return;
         };
-        self.leave_channels(now, key);
+        self.leave_channels(key);
         let fate = ending.fate;
         if let Some((socket, outbox)) = self.context.sessions.detach(key, now.mono) {
             self.part(now, socket, outbox, ending);
@@ -189,7 +188,7 @@ impl Hub {
     /// Forgets a session and closes what it watches. What it publishes goes on while its media is heard, unless it was
     /// sent away or its token has ended (`is_cut`).
     fn destroy(&mut self, now: Now, key: Key, is_cut: bool) {
-        self.leave_channels(now, key);
+        self.leave_channels(key);
         let Some(session) = self.context.sessions.get_mut(key) else {
             return;
         };
@@ -330,8 +329,9 @@ impl Hub {
     }
 
     pub(super) fn drain(&mut self, now: Now, grace: Duration) {
-        let _ = grace;
         self.context.is_draining = true;
+        let sessions = self.context.sessions.len();
+        tracing::info!(sessions, grace_ms = millis(grace), "draining");
         let keys: Vec<Key> = self.context.sessions.iter().map(|(key, _)| key).collect();
         for key in keys {
             let message = self.draining_message();

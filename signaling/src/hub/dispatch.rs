@@ -234,9 +234,11 @@ impl Hub {
         if is_loaded {
             return self.carry_out(now, stream, what);
         }
-        let deferred = self.with_live(stream, |live, context| live.defer(context, what));
-        if let Some(Err((what, error))) = deferred {
-            self.refuse_deferred(now, what, error);
+        match self.with_live(stream, |live, context| live.check_deferred(context)) {
+            Some(Err(error)) => self.refuse_deferred(now, what, error),
+            Some(Ok(())) | None => {
+                self.with_live(stream, |live, _| live.defer(what));
+            }
         }
     }
 

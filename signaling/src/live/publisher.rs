@@ -615,7 +615,7 @@ impl Live {
 
     /// How the publisher fares: for the streamer and moderators.
     pub(crate) fn handle_publisher_stats(
-        &mut self,
+        &self,
         context: &mut Context,
         now: Now,
         stats: PublisherStats,

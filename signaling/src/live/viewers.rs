@@ -231,7 +231,7 @@ impl Live {
 
     /// The media plane offers to a viewer.
     pub(crate) fn handle_offer(
-        &mut self,
+        &self,
         context: &mut Context,
         now: Now,
         media: MediaId,
@@ -253,7 +253,7 @@ impl Live {
 
     /// `set_quality`.
     pub(crate) fn set_quality(
-        &mut self,
+        &self,
         context: &mut Context,
         now: Now,
         key: Key,
@@ -422,7 +422,7 @@ impl Live {
 
     /// A viewer's layer changed.
     pub(crate) fn handle_layer(
-        &mut self,
+        &self,
         context: &mut Context,
         now: Now,
         media: MediaId,
@@ -443,7 +443,7 @@ impl Live {
 
     /// A viewer cannot decode a track.
     pub(crate) fn handle_undecodable(
-        &mut self,
+        &self,
         context: &mut Context,
         now: Now,
         media: MediaId,
