@@ -165,11 +165,11 @@ impl Run {
         if message["type"] == "subscribed" {
             let seq = message["data"]["seq"].as_u64().expect("a position");
             self.positions.insert((socket, channel), seq);
-        } else if let Some(seq) = about["seq"].as_u64() {
-            if let Some(position) = self.positions.get_mut(&(socket, channel)) {
-                assert!(seq > *position, "seed {seed}: out of order: {message}");
-                *position = seq;
-            }
+        } else if let Some(seq) = about["seq"].as_u64()
+            && let Some(position) = self.positions.get_mut(&(socket, channel))
+        {
+            assert!(seq > *position, "seed {seed}: out of order: {message}");
+            *position = seq;
         }
     }
 
