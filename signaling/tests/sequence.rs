@@ -134,10 +134,12 @@ impl Run {
             }
         }
         self.world.send_text(socket, &text);
-        for ack in self.world.take_kind(socket, "ack") {
+        for message in self.world.take(socket) {
+            self.check_message(socket, &message);
             // A streamer that was given a connection offers on it.
-            if kind == "start_stream" && ack["session"].is_string() {
-                let offer = json!({"session": ack["session"], "sdp": "v=0"});
+            let session = &message["data"]["session"];
+            if kind == "start_stream" && message["type"] == "ack" && session.is_string() {
+                let offer = json!({"session": session, "sdp": "v=0"});
                 self.world.send(socket, channel, "webrtc_offer", offer);
             }
         }
@@ -168,8 +170,8 @@ impl Run {
         } else if let Some(seq) = about["seq"].as_u64()
             && let Some(position) = self.positions.get_mut(&(socket, channel))
         {
-            assert!(seq > *position, "seed {seed}: out of order: {message}");
-            *position = seq;
+            *position += 1;
+            assert_eq!(seq, *position, "seed {seed}: not in order: {message}");
         }
     }
 
