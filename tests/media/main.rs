@@ -76,6 +76,23 @@ impl TestServer {
         self.connect(peer, "/whip/ana", token).await
     }
 
+    /// Publishes as soon as the publisher before is found to be silent.
+    async fn take_over(&self, token: &str) -> Peer {
+        let deadline = Instant::now() + PATIENCE;
+        let peer = Peer::publisher();
+        loop {
+            let response = self.post("/whip/ana", token, peer.offer().to_owned()).await;
+            let status = response.status();
+            let answer = response.text().await.expect("text");
+            if status == StatusCode::CREATED {
+                return peer.start(&answer);
+            }
+            assert_eq!(status, StatusCode::CONFLICT, "{answer}");
+            assert!(Instant::now() < deadline, "never found to be silent");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     async fn watch(&self, token: &str) -> Peer {
         let peer = Peer::viewer();
         self.connect(peer, "/whep/ana", token).await
@@ -161,8 +178,7 @@ async fn viewers_go_on_with_the_publisher_that_comes_back() {
         .await;
     assert_eq!(refused.status(), StatusCode::CONFLICT);
     drop(first);
-    tokio::time::sleep(Duration::from_millis(3_000)).await;
-    let second = server.publish(&streamer).await;
+    let second = server.take_over(&streamer).await;
     second.connected().await;
     for viewer in &viewers {
         let before = viewer.received().len();
