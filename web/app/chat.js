@@ -300,7 +300,7 @@ export class Chat {
     this.#input.disabled = outMs > 0 || isClosed;
     const wait = /** @type {HTMLElement} */ (this.#send.querySelector('.wait'));
     wait.hidden = waitMs <= 0;
-    wait.textContent = String(Math.ceil(waitMs / 1000));
+    wait.textContent = wait.hidden ? '' : String(Math.ceil(waitMs / 1000));
     this.#send.classList.toggle('counting', waitMs > 0);
 
     const length = this.#input.value.length;
