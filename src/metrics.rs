@@ -94,8 +94,10 @@ pub enum HandshakeFailure {
     Origin,
     /// No token or a bad one.
     Token,
-    /// A channel that the token does not grant.
+    /// A channel that is not there, or not for this caller: no grant, a ban, a kick.
     Forbidden,
+    /// The hub had no time for it, or no room.
+    Overload,
     /// The server is about to stop.
     Draining,
     /// No WebSocket handshake, or one that was given up.
@@ -104,13 +106,14 @@ pub enum HandshakeFailure {
 
 impl HandshakeFailure {
     /// Every reason, in the order of its counters.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ConnectionLimit,
         Self::Tls,
         Self::Deadline,
         Self::Origin,
         Self::Token,
         Self::Forbidden,
+        Self::Overload,
         Self::Draining,
         Self::Upgrade,
     ];
@@ -124,6 +127,7 @@ impl HandshakeFailure {
             Self::Origin => "origin",
             Self::Token => "token",
             Self::Forbidden => "forbidden",
+            Self::Overload => "overload",
             Self::Draining => "draining",
             Self::Upgrade => "upgrade",
         }

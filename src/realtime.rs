@@ -20,6 +20,7 @@ use redred_signaling::media::MediaReply;
 use redred_signaling::stats;
 use redred_signaling::store::{StoreId, StoreReply};
 use redred_signaling::time::Now;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::bridge::Bridge;
@@ -154,17 +155,44 @@ impl Handle {
     /// # Errors
     /// What the hub refuses; `unavailable` when it is gone.
     pub async fn request(&self, caller: Caller, ask: api::Request) -> Result<api::Reply, Error> {
+        match self.inner.inbox.reserve().await {
+            Ok(place) => self.ask(place, caller, ask).await,
+            Err(_) => Err(gone()),
+        }
+    }
+
+    /// The same for those at the door: while the hub is behind with what it has, they had better come back later than
+    /// wait and make it worse.
+    ///
+    /// # Errors
+    /// As [`Handle::request`], and `unavailable` when the hub's inbox is full.
+    pub async fn try_request(
+        &self,
+        caller: Caller,
+        ask: api::Request,
+    ) -> Result<api::Reply, Error> {
+        self.ask(place_now(&self.inner.inbox)?, caller, ask).await
+    }
+
+    async fn ask(
+        &self,
+        place: mpsc::Permit<'_, Stamped>,
+        caller: Caller,
+        ask: api::Request,
+    ) -> Result<api::Reply, Error> {
         let request = RequestId(self.inner.next_request.fetch_add(1, Ordering::Relaxed));
         let (reply, answer) = oneshot::channel();
         let mut abandoned = Abandoned {
             handle: self,
             request: Some(request),
         };
-        self.send(Input::Requested(request, caller, ask, reply))
-            .await;
+        place.send(Stamped {
+            at: Instant::now(),
+            input: Input::Requested(request, caller, ask, reply),
+        });
         let result = answer.await;
         abandoned.request = None;
-        result.unwrap_or_else(|_| Err(Error::unavailable("the server is going away")))
+        result.unwrap_or_else(|_| Err(gone()))
     }
 
     /// Tells all sessions when to come back and closes them; returns when the hub has begun.
@@ -523,6 +551,18 @@ impl Task {
     }
 }
 
+/// A place in the inbox, if there is one.
+fn place_now(inbox: &mpsc::Sender<Stamped>) -> Result<mpsc::Permit<'_, Stamped>, Error> {
+    inbox.try_reserve().map_err(|error| match error {
+        TrySendError::Full(()) => Error::unavailable("the server has more to do than it can"),
+        TrySendError::Closed(()) => gone(),
+    })
+}
+
+fn gone() -> Error {
+    Error::unavailable("the server is going away")
+}
+
 /// Both clocks.
 fn now() -> Now {
     let wall = SystemTime::now()
@@ -538,5 +578,25 @@ async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redred_signaling::ErrorCode;
+
+    use super::*;
+
+    #[test]
+    fn a_full_or_absent_hub_refuses_at_the_door() {
+        let (inbox, inputs) = mpsc::channel(1);
+        let first = place_now(&inbox).expect("there is room");
+        let refused = place_now(&inbox).err().expect("there is none");
+        assert_eq!(refused.code, ErrorCode::Unavailable);
+        drop(first);
+        assert!(place_now(&inbox).is_ok());
+        drop(inputs);
+        let refused = place_now(&inbox).err().expect("nobody is there");
+        assert_eq!(refused.code, ErrorCode::Unavailable);
     }
 }

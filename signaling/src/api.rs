@@ -1,4 +1,4 @@
-//! What HTTP asks of the hub: WHIP and WHEP, and the directory of streams.
+//! What HTTP asks of the hub: WHIP and WHEP, the directory of streams, and who may open a WebSocket on a channel.
 //!
 //! The shell maps requests and replies one to one. Refusals are [`crate::Error`] with these HTTP meanings:
 //! `invalid_field` 400, `forbidden` 403, `not_found` 404, `unsupported` 406, `conflict` 409, `precondition_failed` 412,
@@ -9,13 +9,19 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::grants::User;
-use crate::id::StreamName;
+use crate::id::{Channel, StreamName};
 use crate::media::Track;
 
 /// One request over HTTP.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Request {
+    /// Whether the caller may open a WebSocket on a channel, asked before the upgrade so that a refusal is a status.
+    /// Answered by [`Reply::Done`]. It reserves nothing: the session that follows is checked again.
+    Admit {
+        /// The channel of the path.
+        channel: Channel,
+    },
     /// POST of a WHIP offer (RFC 9725). Answered by [`Reply::Created`].
     WhipPublish {
         /// The stream to publish.

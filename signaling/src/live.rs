@@ -242,10 +242,21 @@ impl Live {
         self.role(caller) >= Role::Moderator
     }
 
-    /// Subscribes a session.
+    /// Whether the caller may be here.
     ///
     /// # Errors
     /// `forbidden` for who is banned, was just kicked, or may not watch.
+    pub(crate) fn admit(&self, now: Now, caller: &Caller) -> Result<(), Error> {
+        if !caller.grants.may_watch(&self.stream) {
+            return Err(Error::forbidden("the token does not grant watch"));
+        }
+        self.house.admit(now, &self.stream, caller)
+    }
+
+    /// Subscribes a session.
+    ///
+    /// # Errors
+    /// As [`Live::admit`].
     pub(crate) fn subscribe(
         &mut self,
         context: &mut Context,
@@ -257,10 +268,7 @@ impl Live {
             return Ok(());
         };
         let caller = session.caller.clone();
-        if !caller.grants.may_watch(&self.stream) {
-            return Err(Error::forbidden("the token does not grant watch"));
-        }
-        self.house.admit(now, &self.stream, &caller)?;
+        self.admit(now, &caller)?;
         session
             .subscriptions
             .insert(Channel::Live(self.stream.clone()));

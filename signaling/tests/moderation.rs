@@ -3,11 +3,18 @@
 use std::time::Duration;
 
 use redred_signaling::api::{Reply, Request};
+use redred_signaling::error::Rule;
 use redred_signaling::sim::{World, streamer, viewer, with_grants};
-use redred_signaling::{CloseCode, Config, ErrorCode, SessionId, StreamName};
+use redred_signaling::{Channel, CloseCode, Config, ErrorCode, SessionId, StreamName};
 use serde_json::json;
 
 const LIVE: &str = "live:ana";
+
+fn admit() -> Request {
+    Request::Admit {
+        channel: Channel::parse(LIVE).expect("a channel"),
+    }
+}
 
 fn room() -> (World, SessionId, SessionId) {
     let mut world = World::new(Config::default());
@@ -78,7 +85,9 @@ fn a_ban_cuts_media_and_chat_at_once_and_outlives_the_session() {
     world.take(bo);
     world.ask(ana, LIVE, "comment", json!({"text": "bye"}));
     assert!(world.take(bo).is_empty());
-    // By path, by subscription, by WHEP: still out.
+    // At the door, by path, by subscription, by WHEP: still out.
+    let refused = world.http(&viewer("bo"), admit()).expect("answered");
+    assert_eq!(refused.map_err(|e| e.rule), Err(Some(Rule::Banned)));
     let by_path = world.connect(&viewer("bo"), Some(LIVE));
     assert_eq!(world.closed.get(&by_path), Some(&CloseCode::Removed));
     let again = world.connect(&viewer("bo"), None);
@@ -94,6 +103,7 @@ fn a_ban_cuts_media_and_chat_at_once_and_outlives_the_session() {
         Some(Err(ErrorCode::Forbidden))
     );
     world.ask(ana, LIVE, "unban", json!({"user_id": "bo"}));
+    assert_eq!(world.http(&viewer("bo"), admit()), Some(Ok(Reply::Done)));
     assert_eq!(
         world.ask(again, LIVE, "subscribe", json!({"channel": LIVE}))["type"],
         "ack"
@@ -107,7 +117,12 @@ fn a_kicked_viewer_may_come_back_after_a_while() {
     assert_eq!(world.closed.get(&bo), Some(&CloseCode::Removed));
     let early = world.connect(&viewer("bo"), Some(LIVE));
     assert_eq!(world.closed.get(&early), Some(&CloseCode::Removed));
+    let refused = world.http(&viewer("bo"), admit()).expect("answered");
+    let error = refused.expect_err("kicked");
+    assert_eq!(error.rule, Some(Rule::Kicked));
+    assert_eq!(error.retry_after_ms, Some(30_000));
     world.advance(Duration::from_secs(31));
+    assert_eq!(world.http(&viewer("bo"), admit()), Some(Ok(Reply::Done)));
     let later = world.connect(&viewer("bo"), Some(LIVE));
     assert_eq!(world.closed.get(&later), None);
 }

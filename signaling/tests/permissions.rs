@@ -1,7 +1,8 @@
 //! Nobody gets what they were not granted.
 
-use redred_signaling::Config;
+use redred_signaling::api::{Reply, Request};
 use redred_signaling::sim::{World, streamer, viewer, with_grants};
+use redred_signaling::{Channel, Config, ErrorCode};
 use serde_json::json;
 
 const LIVE: &str = "live:ana";
@@ -84,4 +85,29 @@ fn the_directory_shows_only_what_may_be_watched() {
     world.ask(blind, "streams", "subscribe", json!({"channel": "streams"}));
     let state = world.take_kind(blind, "subscribed")[0]["state"].clone();
     assert_eq!(state["streams"], json!([]));
+}
+
+#[test]
+fn admission_is_refused_where_a_subscription_would_be() {
+    let mut world = World::new(Config::default());
+    let elsewhere = with_grants("bo", r#"{"watch":["cy"]}"#);
+    let mut admit = |caller: &_, channel: &str| {
+        let channel = Channel::parse(channel).expect("a channel");
+        let reply = world.http(caller, Request::Admit { channel });
+        reply.expect("answered at once").map_err(|error| error.code)
+    };
+    assert_eq!(admit(&elsewhere, "live:cy"), Ok(Reply::Done));
+    assert_eq!(admit(&elsewhere, "streams"), Ok(Reply::Done));
+    assert_eq!(admit(&elsewhere, LIVE), Err(ErrorCode::Forbidden));
+    assert_eq!(admit(&streamer("ana"), LIVE), Ok(Reply::Done));
+    assert_eq!(
+        world.hub.stats().channels,
+        0,
+        "asking leaves nothing behind"
+    );
+    world.is_store_down = true;
+    let channel = Channel::parse(LIVE).expect("a channel");
+    let refused = world.http(&viewer("bo"), Request::Admit { channel });
+    let code = refused.map(|reply| reply.map_err(|error| error.code));
+    assert_eq!(code, Some(Err(ErrorCode::Unavailable)));
 }

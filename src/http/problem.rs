@@ -111,7 +111,10 @@ impl From<redred_signaling::Error> for Problem {
             ErrorCode::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let problem = Self::new(status, error.code.as_str(), error.message);
+        let mut problem = Self::new(status, error.code.as_str(), error.message);
+        if let Some(rule) = error.rule {
+            problem = problem.with("reason", json!(rule));
+        }
         match error.retry_after_ms.map(Duration::from_millis) {
             Some(after) => problem.with_retry(after),
             None if status == StatusCode::SERVICE_UNAVAILABLE => problem.with_retry(RETRY_AFTER),

@@ -1,10 +1,14 @@
-//! The doors of the WebSocket: Origin, token and grants are checked before the upgrade.
+//! The doors of the WebSocket: Origin, token, and whether the caller may be on the channel of the path, are checked
+//! before the upgrade.
 
 use axum::extract::{Extension, Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use redred_signaling::ErrorCode;
+use redred_signaling::api;
 use redred_signaling::grants::Caller;
 use redred_signaling::id::{Channel, StreamName};
+use tokio::time::timeout_at;
 
 use super::origin::Verdict;
 use super::serve::Peer;
@@ -19,7 +23,7 @@ pub(super) async fn multiplexed(
     request: Request,
 ) -> Result<Response, Problem> {
     let caller = admit(&app, &request)?;
-    upgrade(&app, peer, request, caller, None)
+    upgrade(&app, peer, request, caller, None).await
 }
 
 /// `/ws/live/{stream}/`: the connection begins subscribed to the stream.
@@ -31,12 +35,7 @@ pub(super) async fn live(
 ) -> Result<Response, Problem> {
     let caller = admit(&app, &request)?;
     let stream = StreamName::new(stream).map_err(|error| Problem::not_found(error.to_string()))?;
-    let channel = Channel::Live(stream);
-    if !caller.grants.may_subscribe(&channel) {
-        app.metrics.handshake_failure(HandshakeFailure::Forbidden);
-        return Err(Problem::forbidden("the token does not grant this stream"));
-    }
-    upgrade(&app, peer, request, caller, Some(channel))
+    upgrade(&app, peer, request, caller, Some(Channel::Live(stream))).await
 }
 
 /// Who wants to connect, unless a foreign page makes them or their token is bad.
@@ -60,13 +59,45 @@ fn admit(app: &Shared, request: &Request) -> Result<Caller, Problem> {
     Ok(caller)
 }
 
-fn upgrade(
+/// Asks the hub whether the caller may be on a channel, for as long as the handshake may take.
+async fn admit_to(
+    app: &Shared,
+    peer: &Peer,
+    caller: &Caller,
+    channel: &Channel,
+) -> Result<(), Problem> {
+    let ask = api::Request::Admit {
+        channel: channel.clone(),
+    };
+    let answer = timeout_at(peer.deadline, app.realtime.try_request(caller.clone(), ask)).await;
+    let (failure, problem) = match answer {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => {
+            let failure = match error.code {
+                ErrorCode::Forbidden | ErrorCode::NotFound => HandshakeFailure::Forbidden,
+                _ => HandshakeFailure::Overload,
+            };
+            (failure, Problem::from(error))
+        }
+        Err(_) => {
+            let detail = "the server has not come to it in time";
+            (HandshakeFailure::Deadline, Problem::unavailable(detail))
+        }
+    };
+    app.metrics.handshake_failure(failure);
+    Err(problem)
+}
+
+async fn upgrade(
     app: &Shared,
     peer: Peer,
     request: Request,
     caller: Caller,
     channel: Option<Channel>,
 ) -> Result<Response, Problem> {
+    if let Some(channel) = &channel {
+        admit_to(app, &peer, &caller, channel).await?;
+    }
     let admission = Admission {
         caller,
         channel,

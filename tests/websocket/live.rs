@@ -109,13 +109,19 @@ async fn a_ban_cuts_at_once_and_survives_reconnects_new_tokens_and_a_restart() {
     assert_eq!(texts(&subscribed), ["buy my things"]);
 }
 
-/// Whichever way the server turns a banned user away: before the upgrade, or right after it.
+/// Turned away from the path before the upgrade, and from the channel on a connection without one.
 async fn refused_as_banned(server: &TestServer) {
     let token = server.token("bo", json!({})).await;
-    match server.try_connect("/ws/live/ana/", &token).await {
-        Err(error) => assert_eq!(http_status(&error), Some(403), "{error}"),
-        Ok(mut bo) => assert_eq!(bo.closed().await, 4503),
+    for path in ["/ws/live/ana/", "/ws/live/ana"] {
+        let error = server.try_connect(path, &token).await.err();
+        let error = error.expect("refused before the upgrade");
+        assert_eq!(http_status(&error), Some(403), "{error}");
     }
+    let url = format!("http://{}/ws/live/ana/?token={token}", server.address);
+    let problem = reqwest::get(url).await.expect("an answer");
+    let problem: Value = problem.json().await.expect("JSON");
+    assert_eq!(problem["code"], "forbidden");
+    assert_eq!(problem["reason"], "banned");
     let mut bo = server.connect("/ws", &token).await;
     let refused = bo
         .request("subscribe", json!({ "channel": "live:ana" }))

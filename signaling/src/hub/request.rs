@@ -1,4 +1,4 @@
-//! What HTTP asks: WHIP, WHEP and the directory.
+//! What HTTP asks: admission to a channel, WHIP, WHEP and the directory.
 
 use super::Hub;
 use crate::api::{Reply, Request, ResourceKind};
@@ -6,7 +6,7 @@ use crate::context::Awaiting;
 use crate::directory;
 use crate::error::{Error, ErrorCode};
 use crate::grants::Caller;
-use crate::id::{RequestId, StreamName};
+use crate::id::{Channel, RequestId, StreamName};
 use crate::live::Deferred;
 use crate::media::{MediaId, MediaIntent};
 use crate::message::live::EndReason;
@@ -16,6 +16,16 @@ use crate::time::Now;
 impl Hub {
     pub(super) fn request(&mut self, now: Now, request: RequestId, caller: Caller, ask: Request) {
         let stream = match &ask {
+            Request::Admit { channel } => {
+                if !caller.grants.may_subscribe(channel) {
+                    let error = Error::forbidden(format!("the token does not grant {channel}"));
+                    return self.answer_at_once(request, Err(error));
+                }
+                match channel {
+                    Channel::Live(stream) => stream.clone(),
+                    Channel::Streams => return self.answer_at_once(request, Ok(Reply::Done)),
+                }
+            }
             Request::WhipPublish { stream, .. } => {
                 if !caller.grants.may_publish(stream) {
                     return self.answer_at_once(request, Err(not_granted("publish")));
@@ -82,7 +92,7 @@ impl Hub {
             .push_back(super::Output::Reply { request, result });
     }
 
-    /// A WHIP or WHEP offer, with the stream's state at hand.
+    /// A WHIP or WHEP offer, or a question of admission, with the stream's state at hand.
     pub(super) fn carry_out_request(
         &mut self,
         now: Now,
@@ -96,6 +106,11 @@ impl Hub {
             return;
         }
         let result = self.with_live(stream, |live, context| match ask {
+            Request::Admit { .. } => {
+                live.admit(now, &caller)?;
+                context.reply(request, Ok(Reply::Done));
+                Ok(())
+            }
             Request::WhipPublish { offer, .. } => {
                 live.whip_publish(context, now, request, &caller, offer)
             }
