@@ -12,9 +12,10 @@ use bytes::Bytes;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 use redred_signaling::api;
+use redred_signaling::broker::Publication;
 use redred_signaling::error::Error;
 use redred_signaling::grants::Caller;
-use redred_signaling::hub::{Connect, Departure, Hub, Output, VerifyError};
+use redred_signaling::hub::{Connect, Hub, Output, VerifyError};
 use redred_signaling::id::{RequestId, SessionId};
 use redred_signaling::media::MediaReply;
 use redred_signaling::stats;
@@ -53,7 +54,7 @@ enum Input {
     Message(SessionId, Bytes),
     Heard(SessionId),
     Written(SessionId),
-    Disconnected(SessionId, Departure),
+    Disconnected(SessionId),
     Requested(
         RequestId,
         Caller,
@@ -358,6 +359,7 @@ enum FollowUp {
     Verified(SessionId, Result<Caller, VerifyError>),
     Media(MediaReply),
     Store(StoreReply),
+    Published(Box<Publication>),
     RequestGone(RequestId),
 }
 
@@ -441,9 +443,9 @@ impl Task {
                 }
                 self.hub.handle_written(now, session);
             }
-            Input::Disconnected(session, departure) => {
+            Input::Disconnected(session) => {
                 self.sessions.remove(&session);
-                self.hub.handle_disconnect(now, session, departure);
+                self.hub.handle_disconnect(now, session);
             }
             Input::Requested(request, caller, ask, reply) => {
                 self.requests.insert(request, reply);
@@ -483,6 +485,9 @@ impl Task {
                 }
                 Some(FollowUp::Media(reply)) => self.hub.handle_media(now, reply),
                 Some(FollowUp::Store(reply)) => self.hub.handle_store(now, reply),
+                Some(FollowUp::Published(publication)) => {
+                    self.hub.handle_published(now, *publication);
+                }
                 Some(FollowUp::RequestGone(request)) => self.hub.handle_request_gone(now, request),
                 None => return,
             }
@@ -538,6 +543,11 @@ impl Task {
                             .push_back(FollowUp::Store(StoreReply { id, result }));
                     }
                 }
+            }
+            // The only node there is hears what is said on it.
+            Output::Publish(publication) => {
+                let publication = Box::new(publication);
+                self.follow_ups.push_back(FollowUp::Published(publication));
             }
             Output::Reply { request, result } => {
                 let Some(reply) = self.requests.remove(&request) else {

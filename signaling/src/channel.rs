@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::broker::{Audience, Publication};
 use crate::context::{Context, encode_frame};
 use crate::envelope::Metadata;
 use crate::history::History;
@@ -18,6 +19,8 @@ pub(crate) struct Room {
     name: Channel,
     number: u32,
     epoch: String,
+    /// The newest position given out; the history follows when it comes back from the broker.
+    last_seq: u64,
     history: History,
     subscribers: BTreeSet<Key>,
 }
@@ -30,6 +33,7 @@ impl Room {
             name,
             number: context.next_channel_number(),
             epoch: context.random_epoch(),
+            last_seq: 0,
             history,
             subscribers: BTreeSet::new(),
         }
@@ -39,8 +43,9 @@ impl Room {
         &self.subscribers
     }
 
+    /// The newest position given out; 0 before the first.
     pub(crate) fn last_seq(&self) -> u64 {
-        self.history.last_seq()
+        self.last_seq
     }
 
     pub(crate) fn metadata(&self) -> Metadata {
@@ -93,23 +98,77 @@ impl Room {
         self.subscribers.remove(&key);
     }
 
-    /// Sends a message that takes a position and is kept for those who come back.
+    /// Says something that takes a position and is kept for those who come back.
     pub(crate) fn publish(&mut self, context: &mut Context, now: Now, message: &ServerMessage) {
-        let about = Metadata {
-            seq: Some(self.history.last_seq() + 1),
-            epoch: Some(self.epoch.clone()),
-            ..self.metadata()
-        };
-        let frame = encode_frame(message, now, &about, self.number);
-        for key in &self.subscribers {
-            context.deliver(*key, frame.clone());
-        }
-        self.history.push(frame);
+        self.last_seq += 1;
+        context.publish(Publication {
+            channel: self.name.clone(),
+            audience: Audience::All,
+            position: Some(Position {
+                epoch: self.epoch.clone(),
+                seq: self.last_seq,
+            }),
+            message: message.clone(),
+            at_ms: now.wall_ms,
+        });
     }
 
-    /// Sends a message that only those hear who are there.
-    pub(crate) fn broadcast(&self, context: &mut Context, now: Now, message: &ServerMessage) {
-        self.send_to(context, now, message, &self.subscribers);
+    /// Says something that only those hear who are there.
+    pub(crate) fn broadcast(
+        &self,
+        context: &mut Context,
+        now: Now,
+        audience: Audience,
+        message: &ServerMessage,
+    ) {
+        context.publish(Publication {
+            channel: self.name.clone(),
+            audience,
+            position: None,
+            message: message.clone(),
+            at_ms: now.wall_ms,
+        });
+    }
+
+    /// What was said comes back from the broker: it is encoded once and handed to those who may hear it.
+    pub(crate) fn handle_published(
+        &mut self,
+        context: &mut Context,
+        publication: Publication,
+        staff: &BTreeSet<Key>,
+    ) {
+        let (seq, epoch) = match publication.position {
+            // An earlier life of the channel: its subscribers are told the new epoch when they come back.
+            Some(position) if position.epoch != self.epoch => return,
+            Some(position) => (Some(position.seq), Some(position.epoch)),
+            None => (None, None),
+        };
+        let about = Metadata {
+            seq,
+            epoch,
+            ..self.metadata()
+        };
+        let message = &publication.message;
+        let frame = encode_frame(message, publication.at_ms, &about, self.number);
+        match &publication.audience {
+            Audience::All => deliver_all(context, &self.subscribers, &frame),
+            Audience::Staff => deliver_all(context, staff, &frame),
+            Audience::Others(user) => {
+                let own: BTreeSet<Key> = context.sessions.of_user(user).collect();
+                for key in self.subscribers.difference(&own) {
+                    context.deliver(*key, frame.clone());
+                }
+            }
+            Audience::User(user) => {
+                let own: BTreeSet<Key> = context.sessions.of_user(user).collect();
+                for key in self.subscribers.intersection(&own) {
+                    context.deliver(*key, frame.clone());
+                }
+            }
+        }
+        if seq.is_some() {
+            self.history.push(frame);
+        }
     }
 
     /// Sends a message to some sessions.
@@ -123,9 +182,13 @@ impl Room {
         if keys.is_empty() {
             return;
         }
-        let frame = encode_frame(message, now, &self.metadata(), self.number);
-        for key in keys {
-            context.deliver(*key, frame.clone());
-        }
+        let frame = encode_frame(message, now.wall_ms, &self.metadata(), self.number);
+        deliver_all(context, keys, &frame);
+    }
+}
+
+fn deliver_all(context: &mut Context, keys: &BTreeSet<Key>, frame: &Frame) {
+    for key in keys {
+        context.deliver(*key, frame.clone());
     }
 }

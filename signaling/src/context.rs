@@ -9,6 +9,8 @@ use rand_chacha::rand_core::SeedableRng;
 use serde_json::{Map, Value};
 
 use crate::api;
+use crate::broker::Publication;
+use crate::chat;
 use crate::close::CloseCode;
 use crate::codec;
 use crate::config::Config;
@@ -16,10 +18,11 @@ use crate::envelope::Metadata;
 use crate::error::Error;
 use crate::hub::Output;
 use crate::id::{RequestId, StreamName};
-use crate::live::Then;
+use crate::live;
 use crate::media::{MediaId, MediaIntent};
 use crate::message::ServerMessage;
 use crate::message::live::MediaClosed;
+use crate::notifications::{self, Notice};
 use crate::outbox::Frame;
 use crate::peers::{Owner, Peer, Peers, Requester};
 use crate::session::{Fate, Key};
@@ -37,16 +40,29 @@ pub(crate) struct Context {
     pub(crate) peers: Peers,
     pub(crate) outputs: VecDeque<Output>,
     /// Store requests that are not answered, with what follows.
-    pub(crate) writes: HashMap<StoreId, (StreamName, Then)>,
+    pub(crate) writes: HashMap<StoreId, Waiting>,
     next_store_id: u64,
     next_channel: u32,
     /// HTTP requests that are not answered, with the connection or stream they wait for.
     pub(crate) requests: BTreeMap<RequestId, Awaiting>,
+    /// What people are to be notified of, from rules that know nothing of notifications.
+    pub(crate) notices: VecDeque<Notice>,
     pub(crate) is_draining: bool,
     /// The list of live streams is no longer what subscribers of `streams` know.
     pub(crate) is_directory_stale: bool,
     /// The counters of this hub; gauges are filled in when they are asked for.
     pub(crate) stats: Snapshot,
+}
+
+/// Whose rules go on when the store has answered.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    /// Those of a live stream.
+    Live(StreamName, live::Then),
+    /// Those of chat.
+    Chat(chat::Then),
+    /// Those of notifications.
+    Notifications(notifications::Then),
 }
 
 /// What an HTTP request waits for.
@@ -56,6 +72,8 @@ pub(crate) enum Awaiting {
     Stream(StreamName),
     /// The media plane's word on a connection.
     Media(MediaId),
+    /// The store, for what is done whether or not somebody waits for the answer.
+    Store,
 }
 
 impl Context {
@@ -70,6 +88,7 @@ impl Context {
             next_store_id: 1,
             next_channel: 1,
             requests: BTreeMap::new(),
+            notices: VecDeque::new(),
             is_draining: false,
             is_directory_stale: false,
             stats: Snapshot::default(),
@@ -98,13 +117,18 @@ impl Context {
         self.outputs.push_back(Output::Media(intent));
     }
 
-    pub(crate) fn ask_store(&mut self, stream: &StreamName, op: StoreOp, then: Then) -> StoreId {
+    pub(crate) fn ask_store(&mut self, op: StoreOp, waiting: Waiting) -> StoreId {
         let id = StoreId(self.next_store_id);
         self.next_store_id += 1;
-        self.writes.insert(id, (stream.clone(), then));
+        self.writes.insert(id, waiting);
         self.outputs
             .push_back(Output::Store(StoreRequest { id, op }));
         id
+    }
+
+    /// Says something to a channel.
+    pub(crate) fn publish(&mut self, publication: Publication) {
+        self.outputs.push_back(Output::Publish(publication));
     }
 
     /// Sends a message to one session.
@@ -112,7 +136,7 @@ impl Context {
         if !self.sessions.is_attached(key) {
             return;
         }
-        let frame = encode_frame(message, now, about, 0);
+        let frame = encode_frame(message, now.wall_ms, about, 0);
         self.deliver(key, frame);
     }
 
@@ -208,12 +232,12 @@ impl Context {
 /// Encodes a message for any number of sessions.
 pub(crate) fn encode_frame(
     message: &ServerMessage,
-    now: Now,
+    at_ms: u64,
     about: &Metadata,
     channel: u32,
 ) -> Frame {
     Frame {
-        bytes: codec::encode(message, now.wall_ms, about),
+        bytes: codec::encode(message, at_ms, about),
         kind: u8::try_from(codec::type_index(message.kind())).unwrap_or(u8::MAX),
         class: message.class(),
         channel,

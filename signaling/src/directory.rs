@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use crate::api::StreamSummary;
+use crate::broker::Publication;
 use crate::channel::Room;
 use crate::context::Context;
 use crate::grants::Grants;
@@ -53,6 +54,11 @@ impl Directory {
 
     pub(crate) fn unsubscribe(&mut self, key: Key) {
         self.room.unsubscribe(key);
+    }
+
+    pub(crate) fn handle_published(&mut self, context: &mut Context, publication: Publication) {
+        self.room
+            .handle_published(context, publication, &BTreeSet::new());
     }
 
     pub(crate) fn deadline(&self, context: &Context) -> Option<Instant> {

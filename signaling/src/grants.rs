@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Channel, StreamName, UserId};
+use crate::id::{Channel, RoomId, StreamName, UserId};
 
 /// Who somebody is: the `sub` and `name` claims of a verified token.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,12 +87,19 @@ impl Grants {
         self.chat.contains(stream.as_str()) || self.may_moderate(stream)
     }
 
+    /// Whether the token lets the caller into the chat room, if it is a member.
+    #[must_use]
+    pub fn may_enter(&self, room: &RoomId) -> bool {
+        self.admin || self.chat.contains(room.as_str())
+    }
+
     /// Whether the caller may subscribe to the channel.
     #[must_use]
     pub fn may_subscribe(&self, channel: &Channel) -> bool {
         match channel {
             Channel::Live(stream) => self.may_watch(stream),
-            Channel::Streams => true,
+            Channel::Chat(room) => self.may_enter(room),
+            Channel::Streams | Channel::Chats | Channel::Notifications => true,
         }
     }
 }

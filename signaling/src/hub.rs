@@ -6,15 +6,18 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::api;
+use crate::broker::Publication;
+use crate::chat::Chat;
 use crate::close::CloseCode;
 use crate::config::Config;
-use crate::context::Context;
+use crate::context::{Context, Waiting};
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::grants::Caller;
 use crate::id::{Channel, RequestId, SessionId, StreamName};
 use crate::live::{Deferred, Live};
 use crate::media::{MediaIntent, MediaReply};
+use crate::notifications::Notifications;
 use crate::session::Key;
 use crate::stats::{MESSAGE_TYPES, Snapshot, TypeCount};
 use crate::store::{StoreReply, StoreRequest};
@@ -35,16 +38,6 @@ pub struct Connect {
     pub channel: Option<Channel>,
     /// The query parameter `resume`: the `resume_token` of the session to take up again.
     pub resume: Option<String>,
-}
-
-/// How a socket went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Departure {
-    /// The other end said goodbye (close codes 1000 and 1001): a closed tab, a page that was left. Nobody will resume the
-    /// session.
-    Left,
-    /// Anything else: the client may come back and resume the session.
-    Lost,
 }
 
 /// Why a token that was to extend a session was refused.
@@ -91,6 +84,8 @@ pub enum Output {
     Media(MediaIntent),
     /// Ask the store.
     Store(StoreRequest),
+    /// Hand this to every node, this one included, by [`Hub::handle_published`]; publications of one channel in order.
+    Publish(Publication),
     /// Answer a request over HTTP; exactly one for each.
     Reply {
         /// Which.
@@ -109,6 +104,10 @@ pub enum Reason {
     Live,
     /// The directory of streams has news.
     Directory,
+    /// Chat: typing that ends, presence, rooms that nobody needs.
+    Chat,
+    /// Notifications: a batching window, retention.
+    Notifications,
 }
 
 /// All sessions and channels of this node.
@@ -117,6 +116,8 @@ pub struct Hub {
     context: Context,
     lives: BTreeMap<StreamName, Live>,
     directory: Directory,
+    chat: Chat,
+    notifications: Notifications,
     timers: Timers<Timer>,
     /// Streams that were touched in this turn: their deadlines may have changed, and they may be idle now.
     touched: BTreeSet<StreamName>,
@@ -129,6 +130,8 @@ enum Timer {
     Parting(SessionId),
     Live(StreamName),
     Directory,
+    Chat,
+    Notifications,
 }
 
 impl Hub {
@@ -142,6 +145,8 @@ impl Hub {
             context,
             lives: BTreeMap::new(),
             directory,
+            chat: Chat::new(),
+            notifications: Notifications::new(),
             timers: Timers::new(),
             touched: BTreeSet::new(),
         }
@@ -189,8 +194,8 @@ impl Hub {
     }
 
     /// The socket is gone.
-    pub fn handle_disconnect(&mut self, now: Now, session: SessionId, departure: Departure) {
-        self.disconnect(now, session, departure);
+    pub fn handle_disconnect(&mut self, now: Now, session: SessionId) {
+        self.disconnect(now, session);
         self.settle(now);
     }
 
@@ -233,8 +238,19 @@ impl Hub {
 
     /// The store says something.
     pub fn handle_store(&mut self, now: Now, reply: StoreReply) {
-        let Some((stream, then)) = self.context.writes.remove(&reply.id) else {
-            return;
+        let (stream, then) = match self.context.writes.remove(&reply.id) {
+            Some(Waiting::Live(stream, then)) => (stream, then),
+            Some(Waiting::Chat(then)) => {
+                self.chat
+                    .handle_stored(&mut self.context, now, then, reply.result);
+                return self.settle(now);
+            }
+            Some(Waiting::Notifications(then)) => {
+                self.notifications
+                    .handle_stored(&mut self.context, now, then, reply.result);
+                return self.settle(now);
+            }
+            None => return,
         };
         let Some(live) = self.lives.get_mut(&stream) else {
             return;
@@ -243,6 +259,30 @@ impl Hub {
         self.touched.insert(stream.clone());
         if let Some((deferred, error)) = loaded {
             self.resume_deferred(now, &stream, deferred, error);
+        }
+        self.settle(now);
+    }
+
+    /// The broker hands a publication to this node.
+    pub fn handle_published(&mut self, now: Now, publication: Publication) {
+        match &publication.channel {
+            Channel::Live(stream) => {
+                let stream = stream.clone();
+                self.with_live(&stream, |live, context| {
+                    live.handle_published(context, publication);
+                });
+            }
+            Channel::Streams => self
+                .directory
+                .handle_published(&mut self.context, publication),
+            Channel::Chat(_) | Channel::Chats => {
+                self.chat
+                    .handle_published(&mut self.context, now, publication);
+            }
+            Channel::Notifications => {
+                self.notifications
+                    .handle_published(&mut self.context, now, publication);
+            }
         }
         self.settle(now);
     }
@@ -273,6 +313,14 @@ impl Hub {
                     }
                 }
                 Timer::Directory => self.directory.scheduled = None,
+                Timer::Chat => {
+                    self.chat.scheduled = None;
+                    self.chat.handle_timeout(&mut self.context, now);
+                }
+                Timer::Notifications => {
+                    self.notifications.scheduled = None;
+                    self.notifications.handle_timeout(&mut self.context, now);
+                }
             }
         }
         self.settle(now);
@@ -297,6 +345,8 @@ impl Hub {
             Timer::Session(_) | Timer::Parting(_) => Reason::Session,
             Timer::Live(_) => Reason::Live,
             Timer::Directory => Reason::Directory,
+            Timer::Chat => Reason::Chat,
+            Timer::Notifications => Reason::Notifications,
         };
         Some((*at, reason))
     }
@@ -310,7 +360,11 @@ impl Hub {
             match (&session.socket, &session.default_channel) {
                 (None, _) => stats.sessions_resumable += 1,
                 (Some(_), Some(Channel::Live(_))) => stats.sessions_live += 1,
-                (Some(_), Some(Channel::Streams) | None) => stats.sessions_multiplexed += 1,
+                (Some(_), Some(Channel::Chat(_))) => stats.sessions_chat += 1,
+                (Some(_), Some(Channel::Notifications)) => stats.sessions_notifications += 1,
+                (Some(_), Some(Channel::Streams | Channel::Chats) | None) => {
+                    stats.sessions_multiplexed += 1;
+                }
             }
         }
         stats.channels = self.lives.len() as u64;
@@ -397,6 +451,10 @@ impl Hub {
 
     /// Ends a turn: sessions that must close are closed, idle channels forgotten, timers set.
     fn settle(&mut self, now: Now) {
+        while let Some(notice) = self.context.notices.pop_front() {
+            self.notifications
+                .handle_notice(&mut self.context, now, notice);
+        }
         while let Some(key) = self.context.sessions.next_ending() {
             self.finish_ending(now, key);
         }
@@ -404,6 +462,13 @@ impl Hub {
         let deadline = self.directory.deadline(&self.context);
         self.timers
             .schedule(&Timer::Directory, &mut self.directory.scheduled, deadline);
+        let deadline = self.chat.deadline(&self.context);
+        self.timers
+            .schedule(&Timer::Chat, &mut self.chat.scheduled, deadline);
+        let deadline = self.notifications.deadline(&self.context);
+        let scheduled = &mut self.notifications.scheduled;
+        self.timers
+            .schedule(&Timer::Notifications, scheduled, deadline);
         // Messages of this turn may have overflowed an outbox.
         while let Some(key) = self.context.sessions.next_ending() {
             self.finish_ending(now, key);

@@ -121,6 +121,52 @@ impl From<StreamName> for String {
     }
 }
 
+/// A chat room, 1 to 64 of `A-Za-z0-9_.-`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RoomId(String);
+
+impl RoomId {
+    /// Checks and takes a room id.
+    ///
+    /// # Errors
+    /// When it is not 1 to 64 of `A-Za-z0-9_.-`.
+    pub fn new(text: impl Into<String>) -> Result<Self, InvalidName> {
+        let text = text.into();
+        if is_name(&text) {
+            Ok(Self(text))
+        } else {
+            Err(InvalidName { what: "room" })
+        }
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RoomId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for RoomId {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        Self::new(text)
+    }
+}
+
+impl From<RoomId> for String {
+    fn from(id: RoomId) -> Self {
+        id.0
+    }
+}
+
 /// One WebSocket; the shell counts these up and never uses a number twice.
 ///
 /// A session that resumes on a new socket keeps its wire identity and gets the new socket's number here.
@@ -139,13 +185,19 @@ pub enum Channel {
     Live(StreamName),
     /// `streams`: who is live, for everybody.
     Streams,
+    /// `chat:<room>`: one chat room, for its members.
+    Chat(RoomId),
+    /// `chats`: the list of one's own rooms.
+    Chats,
+    /// `notifications`: one's own notifications.
+    Notifications,
 }
 
 /// Why a channel name was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidChannel {
     /// There is no such kind of channel.
-    #[error("channel: expected live:<stream> or streams")]
+    #[error("channel: expected live:<stream>, chat:<room>, streams, chats or notifications")]
     UnknownKind,
     /// The kind is known, the name behind the colon is not one.
     #[error("channel: {0}")]
@@ -160,7 +212,10 @@ impl Channel {
     pub fn parse(text: &str) -> Result<Self, InvalidChannel> {
         match text.split_once(':') {
             Some(("live", stream)) => Ok(Self::Live(StreamName::new(stream)?)),
+            Some(("chat", room)) => Ok(Self::Chat(RoomId::new(room)?)),
             None if text == "streams" => Ok(Self::Streams),
+            None if text == "chats" => Ok(Self::Chats),
+            None if text == "notifications" => Ok(Self::Notifications),
             _ => Err(InvalidChannel::UnknownKind),
         }
     }
@@ -171,6 +226,9 @@ impl fmt::Display for Channel {
         match self {
             Self::Live(stream) => write!(f, "live:{stream}"),
             Self::Streams => f.write_str("streams"),
+            Self::Chat(room) => write!(f, "chat:{room}"),
+            Self::Chats => f.write_str("chats"),
+            Self::Notifications => f.write_str("notifications"),
         }
     }
 }
@@ -209,7 +267,7 @@ mod tests {
 
     #[test]
     fn channels_are_read_as_they_are_written() {
-        for text in ["live:ana", "streams"] {
+        for text in ["live:ana", "streams", "chat:7", "chats", "notifications"] {
             assert_eq!(
                 Channel::parse(text).map(|c| c.to_string()).as_deref(),
                 Ok(text)

@@ -9,6 +9,7 @@
 //!
 //! - Time is an argument ([`Now`]); every id and token comes from the seed given to [`Hub::new`].
 //! - Each [`Output::Store`] is answered once by [`Hub::handle_store`], each request by exactly one [`Output::Reply`].
+//! - Each [`Output::Publish`] comes back by [`Hub::handle_published`], in order for each channel.
 //! - Each [`Output::Write`] is answered by [`Hub::handle_written`]; until then no other follows for that session.
 //! - No input from the network panics, and every queue and table is bounded by [`Config`].
 //!
@@ -20,6 +21,7 @@
 #![warn(missing_docs)]
 
 pub mod api;
+pub mod broker;
 pub mod close;
 pub mod codec;
 pub mod config;
@@ -41,22 +43,25 @@ pub mod time;
 pub mod sim;
 
 mod channel;
+mod chat;
 mod context;
 mod directory;
 mod live;
 mod moderation;
+mod notifications;
 mod peers;
 mod presence;
 mod session;
 mod sessions;
 mod timer;
 
+pub use broker::{Audience, Publication};
 pub use close::CloseCode;
 pub use config::Config;
 pub use error::{Error, ErrorCode};
 pub use grants::{Caller, Grants, Scope, User};
-pub use hub::{Connect, Departure, Hub, Output, Reason, VerifyError};
-pub use id::{Channel, RequestId, SessionId, StreamName, UserId};
+pub use hub::{Connect, Hub, Output, Reason, VerifyError};
+pub use id::{Channel, RequestId, RoomId, SessionId, StreamName, UserId};
 pub use media::{MediaId, MediaIntent, MediaReply};
 pub use store::{StoreId, StoreOk, StoreOp, StoreReply, StoreRequest};
 pub use time::Now;

@@ -8,8 +8,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
 use crate::api::{self, StreamSummary};
+use crate::broker::Publication;
 use crate::channel::Room;
-use crate::context::Context;
+use crate::context::{Context, Waiting};
 use crate::error::Error;
 use crate::grants::Caller;
 use crate::id::{Channel, RequestId, StreamName};
@@ -126,7 +127,7 @@ impl Live {
             stream: stream.clone(),
             comments,
         };
-        context.ask_store(&stream, op, Then::Load);
+        context.ask_store(op, Waiting::Live(stream.clone(), Then::Load));
         Self {
             stream,
             room,
@@ -226,10 +227,17 @@ impl Live {
                 );
                 (deferred, None)
             }
-            Ok(StoreOk::Comment(_) | StoreOk::Done) | Err(_) => {
-                (deferred, Some(unavailable_store()))
-            }
+            Ok(
+                StoreOk::Comment(_) | StoreOk::Done | StoreOk::Chat(_) | StoreOk::Notifications(_),
+            )
+            | Err(_) => (deferred, Some(unavailable_store())),
         }
+    }
+
+    /// What was said to the channel comes back from the broker.
+    pub(crate) fn handle_published(&mut self, context: &mut Context, publication: Publication) {
+        self.room
+            .handle_published(context, publication, &self.staff);
     }
 
     /// What the caller is on this stream.
@@ -426,7 +434,7 @@ impl Live {
         then: Then,
     ) -> crate::store::StoreId {
         self.open_writes += 1;
-        context.ask_store(&self.stream, op, then)
+        context.ask_store(op, Waiting::Live(self.stream.clone(), then))
     }
 
     /// Whether one more write may wait for the store.

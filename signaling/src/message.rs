@@ -5,11 +5,19 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorCode, Rule};
 
+pub mod chat;
 pub mod connection;
 pub mod live;
+pub mod notifications;
 
+use chat::{
+    AddMembers, ChatUpdate, DeleteMessage, EditMessage, History, MarkUpTo, MessageDeleted,
+    MessageEdited, MessageView, PositionView, PresenceView, RemoveMember, RenameRoom, RoomUpdated,
+    SetMemberRole, Typing, TypingView, WriteMessage,
+};
 use connection::{
-    ConnectionEstablished, Draining, Empty, RefreshToken, Subscribe, Subscribed, Unsubscribe,
+    AppMessage, ConnectionEstablished, Draining, Empty, RefreshToken, Subscribe, Subscribed,
+    Unsubscribe,
 };
 use live::{
     ById, CommentDeleted, CommentView, IceCandidate, JoinLeave, MediaClosed, Moderate, PinComment,
@@ -18,6 +26,7 @@ use live::{
     StreamsUpdate, Timeout, TracksChanged, UserModerated, ViewersUpdate, Watch, WatchUnavailable,
     WriteComment,
 };
+use notifications::{NotificationBatch, NotificationRead, NotificationView, UnreadCount};
 
 /// What a session may send.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,6 +78,34 @@ pub enum ClientMessage {
     SetRole(SetRole),
     /// An emoji.
     Reaction(Reaction),
+    /// Write into a room.
+    ChatMessage(WriteMessage),
+    /// Change one's own message.
+    EditMessage(EditMessage),
+    /// Delete a message.
+    DeleteMessage(DeleteMessage),
+    /// Typing, or no more.
+    Typing(Typing),
+    /// Messages have arrived.
+    MarkDelivered(MarkUpTo),
+    /// Messages have been read.
+    MarkRead(MarkUpTo),
+    /// A page of messages.
+    History(History),
+    /// Bring users into a group.
+    AddMembers(AddMembers),
+    /// Remove a user from a group.
+    RemoveMember(RemoveMember),
+    /// Leave a group.
+    LeaveRoom(Empty),
+    /// Rename a group.
+    RenameRoom(RenameRoom),
+    /// Give a member of a group a role.
+    SetMemberRole(SetMemberRole),
+    /// A notification was read.
+    NotificationRead(NotificationRead),
+    /// All notifications were read.
+    MarkAllRead(Empty),
 }
 
 /// What the server may send.
@@ -129,6 +166,36 @@ pub enum ServerMessage {
     StreamStats(StreamStats),
     /// Who is live.
     StreamsUpdate(StreamsUpdate),
+    /// A message in a room.
+    ChatMessage(MessageView),
+    /// A message was edited.
+    MessageEdited(MessageEdited),
+    /// A message was deleted.
+    MessageDeleted(MessageDeleted),
+    /// Somebody types, or no more.
+    Typing(TypingView),
+    /// Messages have arrived at a member.
+    MessageDelivered(PositionView),
+    /// A member has read.
+    MessageRead(PositionView),
+    /// A member came or went.
+    Presence(PresenceView),
+    /// A room in one's list changed.
+    ChatUpdate(ChatUpdate),
+    /// A group changed.
+    RoomUpdated(RoomUpdated),
+    /// How many notifications are not read.
+    UnreadCount(UnreadCount),
+    /// A notification.
+    NewNotification(NotificationView),
+    /// Notifications of one window.
+    NotificationBatch(NotificationBatch),
+    /// A notification was read on another device.
+    NotificationRead(NotificationRead),
+    /// All notifications were read on another device.
+    MarkAllRead(Empty),
+    /// An application's own message, published over HTTP.
+    AppMessage(AppMessage),
 }
 
 /// `error`.
@@ -162,7 +229,7 @@ impl From<Error> for ErrorBody {
 
 impl ClientMessage {
     /// Types that clients send.
-    pub const TYPES: [&str; 23] = [
+    pub const TYPES: [&str; 37] = [
         "subscribe",
         "unsubscribe",
         "ping",
@@ -186,6 +253,20 @@ impl ClientMessage {
         "pin_comment",
         "set_role",
         "reaction",
+        "chat_message",
+        "edit_message",
+        "delete_message",
+        "typing",
+        "mark_delivered",
+        "mark_read",
+        "history",
+        "add_members",
+        "remove_member",
+        "leave_room",
+        "rename_room",
+        "set_member_role",
+        "notification_read",
+        "mark_all_read",
     ];
 
     /// Reads the `data` of a message of type `kind`. Fields that are not known are ignored.
@@ -217,6 +298,20 @@ impl ClientMessage {
             "pin_comment" => Self::PinComment(fields(data)?),
             "set_role" => Self::SetRole(fields(data)?),
             "reaction" => Self::Reaction(fields(data)?),
+            "chat_message" => Self::ChatMessage(fields(data)?),
+            "edit_message" => Self::EditMessage(fields(data)?),
+            "delete_message" => Self::DeleteMessage(fields(data)?),
+            "typing" => Self::Typing(fields(data)?),
+            "mark_delivered" => Self::MarkDelivered(fields(data)?),
+            "mark_read" => Self::MarkRead(fields(data)?),
+            "history" => Self::History(fields(data)?),
+            "add_members" => Self::AddMembers(fields(data)?),
+            "remove_member" => Self::RemoveMember(fields(data)?),
+            "leave_room" => Self::LeaveRoom(fields(data)?),
+            "rename_room" => Self::RenameRoom(fields(data)?),
+            "set_member_role" => Self::SetMemberRole(fields(data)?),
+            "notification_read" => Self::NotificationRead(fields(data)?),
+            "mark_all_read" => Self::MarkAllRead(fields(data)?),
             _ => {
                 // What a client made up is not repeated at length.
                 let shown: String = kind.chars().take(40).collect();
@@ -261,11 +356,26 @@ impl ServerMessage {
             Self::ReactionsUpdate(_) => "reactions_update",
             Self::StreamStats(_) => "stream_stats",
             Self::StreamsUpdate(_) => "streams_update",
+            Self::ChatMessage(_) => "chat_message",
+            Self::MessageEdited(_) => "message_edited",
+            Self::MessageDeleted(_) => "message_deleted",
+            Self::Typing(_) => "typing",
+            Self::MessageDelivered(_) => "message_delivered",
+            Self::MessageRead(_) => "message_read",
+            Self::Presence(_) => "presence",
+            Self::ChatUpdate(_) => "chat_update",
+            Self::RoomUpdated(_) => "room_updated",
+            Self::UnreadCount(_) => "unread_count",
+            Self::NewNotification(_) => "new_notification",
+            Self::NotificationBatch(_) => "notification_batch",
+            Self::NotificationRead(_) => "notification_read",
+            Self::MarkAllRead(_) => "mark_all_read",
+            Self::AppMessage(_) => "app_message",
         }
     }
 
     /// Types that the server sends.
-    pub const TYPES: [&str; 27] = [
+    pub const TYPES: [&str; 42] = [
         "connection_established",
         "subscribed",
         "ack",
@@ -293,14 +403,35 @@ impl ServerMessage {
         "reactions_update",
         "stream_stats",
         "streams_update",
+        "chat_message",
+        "message_edited",
+        "message_deleted",
+        "typing",
+        "message_delivered",
+        "message_read",
+        "presence",
+        "chat_update",
+        "room_updated",
+        "unread_count",
+        "new_notification",
+        "notification_batch",
+        "notification_read",
+        "mark_all_read",
+        "app_message",
     ];
 
     /// What a full outbox may do with it.
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            Self::ViewersUpdate(_) | Self::StreamStats(_) | Self::StreamsUpdate(_) => Class::Latest,
-            Self::ReactionsUpdate(_) | Self::UserJoined(_) | Self::UserLeft(_) => Class::Droppable,
+            Self::ViewersUpdate(_)
+            | Self::StreamStats(_)
+            | Self::StreamsUpdate(_)
+            | Self::UnreadCount(_) => Class::Latest,
+            Self::ReactionsUpdate(_)
+            | Self::UserJoined(_)
+            | Self::UserLeft(_)
+            | Self::Typing(_) => Class::Droppable,
             Self::ConnectionEstablished(_)
             | Self::Subscribed(_)
             | Self::Ack(_)
@@ -321,7 +452,20 @@ impl ServerMessage {
             | Self::CommentDeleted(_)
             | Self::UserModerated(_)
             | Self::RoomSettings(_)
-            | Self::RoleChanged(_) => Class::Kept,
+            | Self::RoleChanged(_)
+            | Self::ChatMessage(_)
+            | Self::MessageEdited(_)
+            | Self::MessageDeleted(_)
+            | Self::MessageDelivered(_)
+            | Self::MessageRead(_)
+            | Self::Presence(_)
+            | Self::ChatUpdate(_)
+            | Self::RoomUpdated(_)
+            | Self::NewNotification(_)
+            | Self::NotificationBatch(_)
+            | Self::NotificationRead(_)
+            | Self::MarkAllRead(_)
+            | Self::AppMessage(_) => Class::Kept,
         }
     }
 }

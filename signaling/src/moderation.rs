@@ -1,10 +1,11 @@
 //! Who may be on a stream, who may write, and who says so: roles, kicks, bans and timeouts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::broker::Audience;
 use crate::context::{Context, object};
 use crate::error::{Error, Rule};
 use crate::grants::Caller;
@@ -309,11 +310,16 @@ impl Live {
             context.ack(now, key, id, data);
         }
         let present = self.sessions_here(context, &user);
-        let mut hearers = self.staff.clone();
-        hearers.extend(&present);
         let action = told.action;
         let message = ServerMessage::UserModerated(told);
-        self.room.send_to(context, now, &message, &hearers);
+        // Who is sent away must hear why before that, and not a second time as a moderator who stays.
+        let apart: BTreeSet<Key> = present
+            .iter()
+            .copied()
+            .filter(|key| is_cut || !self.staff.contains(key))
+            .collect();
+        self.room.send_to(context, now, &message, &apart);
+        self.room.broadcast(context, now, Audience::Staff, &message);
         if is_cut {
             self.cut(context, now, &user, present, action);
         }

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::api::{Reply, Request};
+use crate::broker::Publication;
 use crate::close::CloseCode;
 use crate::config::Config;
 use crate::error::Error;
 use crate::grants::{Caller, Grants, User};
-use crate::hub::{Connect, Departure, Hub, Output, VerifyError};
+use crate::hub::{Connect, Hub, Output, VerifyError};
 use crate::id::{Channel, RequestId, SessionId, StreamName, UserId};
 use crate::media::{MediaId, MediaIntent, MediaReply, Refusal};
 use crate::store::{
@@ -107,15 +108,7 @@ impl World {
 
     /// The socket breaks.
     pub fn disconnect(&mut self, session: SessionId) {
-        self.hub
-            .handle_disconnect(self.now, session, Departure::Lost);
-        self.run();
-    }
-
-    /// The client closes its socket for good.
-    pub fn leave(&mut self, session: SessionId) {
-        self.hub
-            .handle_disconnect(self.now, session, Departure::Left);
+        self.hub.handle_disconnect(self.now, session);
         self.run();
     }
 
@@ -238,11 +231,14 @@ impl World {
     pub fn run(&mut self) {
         let mut store = VecDeque::new();
         let mut media = VecDeque::new();
+        let mut published = VecDeque::new();
         loop {
             while let Some(output) = self.hub.poll_output() {
-                self.carry_out(output, &mut store, &mut media);
+                self.carry_out(output, &mut store, &mut media, &mut published);
             }
-            if let Some(reply) = store.pop_front() {
+            if let Some(publication) = published.pop_front() {
+                self.hub.handle_published(self.now, publication);
+            } else if let Some(reply) = store.pop_front() {
                 self.hub.handle_store(self.now, reply);
             } else if let Some(reply) = media.pop_front() {
                 self.hub.handle_media(self.now, reply);
@@ -257,6 +253,7 @@ impl World {
         output: Output,
         store: &mut VecDeque<StoreReply>,
         media: &mut VecDeque<MediaReply>,
+        published: &mut VecDeque<Publication>,
     ) {
         match output {
             Output::Write { session, frames } => {
@@ -290,6 +287,7 @@ impl World {
                 self.stored.push(op);
                 store.push_back(StoreReply { id, result });
             }
+            Output::Publish(publication) => published.push_back(publication),
             Output::Reply { request, result } => {
                 let before = self.replies.insert(request, result);
                 assert_eq!(before, None, "a request is answered once");
@@ -394,6 +392,9 @@ impl World {
                 Ok(StoreOk::Done)
             }
             StoreOp::StreamStarted(_) | StoreOp::StreamEnded(_) => Ok(StoreOk::Done),
+            StoreOp::Chat(_) | StoreOp::Notifications(_) => {
+                Err(StoreError::Unavailable("not simulated".to_owned()))
+            }
         }
     }
 

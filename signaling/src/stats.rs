@@ -1,7 +1,7 @@
 //! What the hub counts: plain numbers, copied out by the shell when it wants them.
 
 /// Wire types in both directions, for counters with a bounded label set. Anything else counts as `other`.
-pub const MESSAGE_TYPES: [&str; 46] = [
+pub const MESSAGE_TYPES: [&str; 71] = [
     "connection_established",
     "subscribe",
     "unsubscribe",
@@ -47,6 +47,31 @@ pub const MESSAGE_TYPES: [&str; 46] = [
     "stream_stats",
     "streams_update",
     "stream_updated",
+    "chat_message",
+    "edit_message",
+    "delete_message",
+    "typing",
+    "mark_delivered",
+    "mark_read",
+    "history",
+    "add_members",
+    "remove_member",
+    "leave_room",
+    "rename_room",
+    "set_member_role",
+    "notification_read",
+    "mark_all_read",
+    "message_edited",
+    "message_deleted",
+    "message_delivered",
+    "message_read",
+    "presence",
+    "chat_update",
+    "room_updated",
+    "unread_count",
+    "new_notification",
+    "notification_batch",
+    "app_message",
     "other",
 ];
 
@@ -69,6 +94,10 @@ pub struct Snapshot {
     pub sessions_multiplexed: u64,
     /// Gauge: attached sessions that connected to a live channel.
     pub sessions_live: u64,
+    /// Gauge: attached sessions that connected to a chat room.
+    pub sessions_chat: u64,
+    /// Gauge: attached sessions that connected to their notifications.
+    pub sessions_notifications: u64,
     /// Gauge: sessions without a socket that may still be resumed.
     pub sessions_resumable: u64,
     /// Gauge: channels with state in memory.

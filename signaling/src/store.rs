@@ -1,12 +1,18 @@
 //! What the hub asks of *some* store, and what it hears back.
 //!
-//! Every request is answered exactly once, requests about one stream in the order they were made. Times are unix
+//! Every request is answered exactly once, requests about one stream, room or user in the order they were made. Times are unix
 //! milliseconds. The structs are plain, so that the shell can map them onto rows.
 
 use serde::{Deserialize, Serialize};
 
 use crate::grants::User;
 use crate::id::{StreamName, UserId};
+
+pub mod chat;
+pub mod notifications;
+
+use chat::{ChatOk, ChatOp};
+use notifications::{NotificationOk, NotificationOp};
 
 /// Number of a request; the hub counts these up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -93,6 +99,10 @@ pub enum StoreOp {
     StreamStarted(StreamStarted),
     /// Records that it ended.
     StreamEnded(StreamEnded),
+    /// Rooms and their messages. Answered by [`StoreOk::Chat`].
+    Chat(ChatOp),
+    /// Notifications. Answered by [`StoreOk::Notifications`].
+    Notifications(NotificationOp),
 }
 
 /// What a store answers.
@@ -104,6 +114,10 @@ pub enum StoreOk {
     Comment(Comment),
     /// Written.
     Done,
+    /// To [`StoreOp::Chat`].
+    Chat(ChatOk),
+    /// To [`StoreOp::Notifications`].
+    Notifications(NotificationOk),
 }
 
 /// Why a store did not do it.
@@ -112,6 +126,9 @@ pub enum StoreError {
     /// Nothing there to change.
     #[error("not found")]
     NotFound,
+    /// There, but not of whoever wants to change it.
+    #[error("forbidden")]
+    Forbidden,
     /// Full, locked or lost; nothing was written.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),

@@ -47,6 +47,10 @@ pub(super) async fn execute(
         }
         StoreOp::SaveSettings { stream, settings } => save_settings(db, stream, settings).await?,
         StoreOp::StreamStarted(started) => stream_started(db, started).await?,
+        StoreOp::Chat(_) | StoreOp::Notifications(_) => {
+            let what = String::from("no such tables");
+            return Ok(Err(StoreError::Unavailable(what)));
+        }
         StoreOp::StreamEnded(ended) => {
             if !stream_ended(db, ended).await? {
                 return Ok(Err(StoreError::NotFound));

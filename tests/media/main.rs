@@ -1,7 +1,6 @@
 //! WebRTC peers against a server in this process: WHIP and WHEP over HTTP, media over real UDP sockets on loopback.
 
 mod peer;
-mod viewer;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

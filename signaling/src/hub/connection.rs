@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::Rng;
 use serde_json::Value;
 
-use super::{Connect, Departure, Hub, Output, Timer, VerifyError};
+use super::{Connect, Hub, Output, Timer, VerifyError};
 use crate::close::CloseCode;
 use crate::context::{encode_frame, object};
 use crate::envelope::Metadata;
@@ -54,6 +54,7 @@ impl Hub {
             }
         };
         self.context.stats.connects += 1;
+        self.chat.handle_attached(&mut self.context, now, key);
         let token = self.context.random_id();
         self.context.sessions.set_resume_token(key, token);
         self.greet(now, key, resumed.is_some(), channel.as_ref());
@@ -125,7 +126,7 @@ impl Hub {
         true
     }
 
-    pub(super) fn disconnect(&mut self, now: Now, socket: SessionId, departure: Departure) {
+    pub(super) fn disconnect(&mut self, now: Now, socket: SessionId) {
         if self.context.sessions.forget_parting(socket) {
             return;
         }
@@ -134,10 +135,8 @@ impl Hub {
         };
         self.leave_channels(key);
         self.context.sessions.detach(key, now.mono);
-        match departure {
-            Departure::Left => self.destroy(now, key, false),
-            Departure::Lost => self.schedule_session(key),
-        }
+        self.chat.handle_detached(&mut self.context, now, key);
+        self.schedule_session(key);
     }
 
     /// Ends every subscription of a session.
@@ -151,6 +150,12 @@ impl Hub {
                     self.with_live(&stream, |live, context| live.unsubscribe(context, key));
                 }
                 Channel::Streams => self.directory.unsubscribe(key),
+                Channel::Chat(_) | Channel::Chats => {
+                    self.chat.unsubscribe(&mut self.context, key, &channel);
+                }
+                Channel::Notifications => {
+                    self.notifications.unsubscribe(&mut self.context, key);
+                }
             }
         }
     }
@@ -166,6 +171,7 @@ impl Hub {
         self.leave_channels(key);
         let fate = ending.fate;
         if let Some((socket, outbox)) = self.context.sessions.detach(key, now.mono) {
+            self.chat.handle_detached(&mut self.context, now, key);
             self.part(now, socket, outbox, ending);
         }
         match fate {
@@ -311,6 +317,7 @@ impl Hub {
         let mut streams: std::collections::BTreeSet<StreamName> = subscribed.collect();
         streams.extend(session.watches.keys().cloned());
         streams.extend(session.publishing.iter().cloned());
+        self.chat.handle_new_grants(&mut self.context, now, key);
         for stream in streams {
             self.with_live(&stream, |live, context| {
                 live.handle_new_grants(context, now, key);
@@ -361,7 +368,7 @@ impl Hub {
     /// Tells a socket that came while draining when to come back.
     fn turn_away(&mut self, now: Now, socket: SessionId) {
         let message = self.draining_message();
-        let frame = encode_frame(&message, now, &Metadata::default(), 0);
+        let frame = encode_frame(&message, now.wall_ms, &Metadata::default(), 0);
         self.context.outputs.push_back(Output::Write {
             session: socket,
             frames: vec![frame.bytes],

@@ -7,7 +7,7 @@ use crate::codec;
 use crate::context::object;
 use crate::envelope::Metadata;
 use crate::error::{Error, ErrorCode};
-use crate::id::{Channel, InvalidChannel, StreamName};
+use crate::id::{Channel, InvalidChannel, RoomId, StreamName};
 use crate::live::{Deferred, Live};
 use crate::media::{MediaId, MediaIntent};
 use crate::message::ClientMessage;
@@ -121,6 +121,28 @@ impl Hub {
                 }
                 Err(error) => self.refuse_bad(now, key, id, error),
             },
+            ClientMessage::ChatMessage(_)
+            | ClientMessage::EditMessage(_)
+            | ClientMessage::DeleteMessage(_)
+            | ClientMessage::Typing(_)
+            | ClientMessage::MarkDelivered(_)
+            | ClientMessage::MarkRead(_)
+            | ClientMessage::History(_)
+            | ClientMessage::AddMembers(_)
+            | ClientMessage::RemoveMember(_)
+            | ClientMessage::LeaveRoom(_)
+            | ClientMessage::RenameRoom(_)
+            | ClientMessage::SetMemberRole(_) => match self.room_of(key, channel) {
+                Ok(room) => {
+                    self.chat
+                        .message(&mut self.context, now, key, id, &room, message);
+                }
+                Err(error) => self.refuse_bad(now, key, id, error),
+            },
+            ClientMessage::NotificationRead(_) | ClientMessage::MarkAllRead(_) => {
+                self.notifications
+                    .message(&mut self.context, now, key, id, message);
+            }
         }
     }
 
@@ -132,21 +154,44 @@ impl Hub {
         self.refuse_bad(now, key, id, error);
     }
 
-    /// The stream that a message is about: the channel it names, else that of the path.
-    fn stream_of(&self, key: Key, channel: Option<String>) -> Result<StreamName, Error> {
-        let expected = |what: &str| Error::invalid_field("metadata.channel", what);
-        let channel = match channel {
-            Some(text) => Channel::parse(&text).map_err(|_| expected("expected live:<stream>"))?,
+    /// The channel that a message is about: the one it names, else that of the path.
+    fn channel_of(
+        &self,
+        key: Key,
+        channel: Option<String>,
+        expected: &str,
+    ) -> Result<Channel, Error> {
+        let refuse = |what: &str| Error::invalid_field("metadata.channel", what);
+        match channel {
+            Some(text) => Channel::parse(&text).map_err(|_| refuse(expected)),
             None => self
                 .context
                 .sessions
                 .get(key)
                 .and_then(|session| session.default_channel.clone())
-                .ok_or_else(|| expected("missing, and the path names no channel"))?,
-        };
-        match channel {
+                .ok_or_else(|| refuse("missing, and the path names no channel")),
+        }
+    }
+
+    /// The stream that a message is about.
+    fn stream_of(&self, key: Key, channel: Option<String>) -> Result<StreamName, Error> {
+        const EXPECTED: &str = "expected live:<stream>";
+        match self.channel_of(key, channel, EXPECTED)? {
             Channel::Live(stream) => Ok(stream),
-            Channel::Streams => Err(expected("expected live:<stream>")),
+            Channel::Streams | Channel::Chat(_) | Channel::Chats | Channel::Notifications => {
+                Err(Error::invalid_field("metadata.channel", EXPECTED))
+            }
+        }
+    }
+
+    /// The room that a message is about.
+    fn room_of(&self, key: Key, channel: Option<String>) -> Result<RoomId, Error> {
+        const EXPECTED: &str = "expected chat:<room>";
+        match self.channel_of(key, channel, EXPECTED)? {
+            Channel::Chat(room) => Ok(room),
+            Channel::Streams | Channel::Live(_) | Channel::Chats | Channel::Notifications => {
+                Err(Error::invalid_field("metadata.channel", EXPECTED))
+            }
         }
     }
 
@@ -207,6 +252,15 @@ impl Hub {
                 let deferred = Deferred::Subscribe { key, id, since };
                 self.carry_out_or_defer(now, stream, deferred);
             }
+            Channel::Chat(room) => {
+                self.chat
+                    .subscribe(&mut self.context, now, key, id, room, since);
+            }
+            Channel::Chats => self.chat.subscribe_list(&mut self.context, now, key, id),
+            Channel::Notifications => {
+                self.notifications
+                    .subscribe(&mut self.context, now, key, id, since);
+            }
         }
     }
 
@@ -221,6 +275,10 @@ impl Hub {
             Channel::Live(stream) => {
                 self.with_live(stream, |live, context| live.unsubscribe(context, key));
             }
+            Channel::Chat(_) | Channel::Chats => {
+                self.chat.unsubscribe(&mut self.context, key, channel);
+            }
+            Channel::Notifications => self.notifications.unsubscribe(&mut self.context, key),
         }
         self.context.ack(now, key, id, object([]));
     }
@@ -431,7 +489,21 @@ fn live_message(
         | ClientMessage::RefreshToken(_)
         | ClientMessage::WebrtcOffer(_)
         | ClientMessage::WebrtcAnswer(_)
-        | ClientMessage::IceCandidate(_) => {
+        | ClientMessage::IceCandidate(_)
+        | ClientMessage::ChatMessage(_)
+        | ClientMessage::EditMessage(_)
+        | ClientMessage::DeleteMessage(_)
+        | ClientMessage::Typing(_)
+        | ClientMessage::MarkDelivered(_)
+        | ClientMessage::MarkRead(_)
+        | ClientMessage::History(_)
+        | ClientMessage::AddMembers(_)
+        | ClientMessage::RemoveMember(_)
+        | ClientMessage::LeaveRoom(_)
+        | ClientMessage::RenameRoom(_)
+        | ClientMessage::SetMemberRole(_)
+        | ClientMessage::NotificationRead(_)
+        | ClientMessage::MarkAllRead(_) => {
             let what = "this type is not about a stream";
             Err(Error::new(ErrorCode::UnknownType, what))
         }

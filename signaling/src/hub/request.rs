@@ -1,16 +1,20 @@
-//! What HTTP asks: admission to a channel, WHIP, WHEP and the directory.
+//! What HTTP asks: admission to a channel, WHIP, WHEP and the directory here; rooms and notifications are passed on.
 
 use super::Hub;
 use crate::api::{Reply, Request, ResourceKind};
+use crate::broker::{Audience, Publication};
 use crate::context::Awaiting;
 use crate::directory;
 use crate::error::{Error, ErrorCode};
 use crate::grants::Caller;
-use crate::id::{Channel, RequestId, StreamName};
+use crate::id::{Channel, RequestId, StreamName, UserId};
 use crate::live::Deferred;
 use crate::media::{MediaId, MediaIntent};
+use crate::message::ServerMessage;
+use crate::message::connection::AppMessage;
 use crate::message::live::EndReason;
 use crate::peers::{Asked, Owner, Peer, Pending, Requester, Side};
+use crate::session::Key;
 use crate::time::Now;
 
 impl Hub {
@@ -23,7 +27,15 @@ impl Hub {
                 }
                 match channel {
                     Channel::Live(stream) => stream.clone(),
-                    Channel::Streams => return self.answer_at_once(request, Ok(Reply::Done)),
+                    Channel::Chat(_) => {
+                        self.context.requests.insert(request, Awaiting::Store);
+                        return self
+                            .chat
+                            .request(&mut self.context, now, request, caller, ask);
+                    }
+                    Channel::Streams | Channel::Chats | Channel::Notifications => {
+                        return self.answer_at_once(request, Ok(Reply::Done));
+                    }
                 }
             }
             Request::WhipPublish { stream, .. } => {
@@ -75,6 +87,43 @@ impl Hub {
                 let result = self.end_by_api(now, &caller, stream);
                 return self.answer_at_once(request, result);
             }
+            Request::CreateRoom { .. }
+            | Request::ListRooms { .. }
+            | Request::GetRoom { .. }
+            | Request::ChangeRoom { .. }
+            | Request::RoomMessages { .. }
+            | Request::PostMessage { .. }
+            | Request::SearchMessages { .. }
+            | Request::Block { .. }
+            | Request::Unblock { .. }
+            | Request::ListBlocks
+            | Request::GetPresence { .. } => {
+                self.context.requests.insert(request, Awaiting::Store);
+                return self
+                    .chat
+                    .request(&mut self.context, now, request, caller, ask);
+            }
+            Request::Notify(_)
+            | Request::ListNotifications { .. }
+            | Request::MarkNotificationRead { .. }
+            | Request::MarkAllNotificationsRead
+            | Request::GetPreferences
+            | Request::SetPreferences(_)
+            | Request::ChangeFollowers { .. }
+            | Request::ListFollowers { .. } => {
+                self.context.requests.insert(request, Awaiting::Store);
+                return self
+                    .notifications
+                    .request(&mut self.context, now, request, caller, ask);
+            }
+            Request::DisconnectUser { user, reason } => {
+                let result = self.disconnect_user(&caller, user, reason.as_deref());
+                return self.answer_at_once(request, result);
+            }
+            Request::Publish { .. } => {
+                let result = self.publish_by_api(now, &caller, ask);
+                return self.answer_at_once(request, result);
+            }
         };
         let waits_for = Awaiting::Stream(stream.clone());
         self.context.requests.insert(request, waits_for);
@@ -84,6 +133,61 @@ impl Hub {
             ask,
         };
         self.carry_out_or_defer(now, &stream, deferred);
+    }
+
+    /// Closes every connection of a user.
+    fn disconnect_user(
+        &mut self,
+        caller: &Caller,
+        user: &UserId,
+        reason: Option<&str>,
+    ) -> Result<Reply, Error> {
+        if !caller.grants.admin {
+            return Err(not_granted("admin"));
+        }
+        let keys: Vec<Key> = self.context.sessions.of_user(user).collect();
+        for key in &keys {
+            self.context
+                .send_away(*key, reason.unwrap_or("disconnected by the application"));
+        }
+        Ok(Reply::Disconnected {
+            sessions: keys.len(),
+        })
+    }
+
+    /// Says something of the application's own to a channel.
+    fn publish_by_api(&mut self, now: Now, caller: &Caller, ask: Request) -> Result<Reply, Error> {
+        let Request::Publish {
+            channel,
+            user,
+            kind,
+            payload,
+        } = ask
+        else {
+            return Err(Error::not_found("there is no such request"));
+        };
+        if !caller.grants.admin {
+            return Err(not_granted("admin"));
+        }
+        let audience = match (&channel, user) {
+            (Channel::Chats | Channel::Notifications, Some(user)) => Audience::User(user),
+            (Channel::Chats | Channel::Notifications, None) => {
+                let what = "expected whose channel it is";
+                return Err(Error::invalid_field("user", what));
+            }
+            (Channel::Live(_) | Channel::Streams | Channel::Chat(_), Some(user)) => {
+                Audience::User(user)
+            }
+            (Channel::Live(_) | Channel::Streams | Channel::Chat(_), None) => Audience::All,
+        };
+        self.context.publish(Publication {
+            channel,
+            audience,
+            position: None,
+            message: ServerMessage::AppMessage(AppMessage { kind, payload }),
+            at_ms: now.wall_ms,
+        });
+        Ok(Reply::Done)
     }
 
     fn answer_at_once(&mut self, request: RequestId, result: Result<Reply, Error>) {
@@ -117,11 +221,8 @@ impl Hub {
             Request::WhepWatch { offer, wait, .. } => {
                 live.whep_watch(context, now, request, caller, offer, wait)
             }
-            Request::Patch { .. }
-            | Request::Delete { .. }
-            | Request::ListStreams
-            | Request::GetStream { .. }
-            | Request::EndStream { .. } => Ok(()),
+            // Everything else was answered without a stream's state.
+            _ => Ok(()),
         });
         if let Some(Err(error)) = result {
             self.context.reply(request, Err(error));
@@ -269,6 +370,7 @@ impl Hub {
             Some(Awaiting::Stream(stream)) => {
                 self.with_live(&stream, |live, _| live.forget_waiting(request));
             }
+            Some(Awaiting::Store) | None => {}
             Some(Awaiting::Media(media)) => {
                 let Some(peer) = self.context.peers.get(media) else {
                     return;
@@ -289,7 +391,6 @@ impl Hub {
                     Side::Viewer => live.close_viewer(context, now, media, "abandoned"),
                 });
             }
-            None => {}
         }
     }
 }

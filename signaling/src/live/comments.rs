@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use crate::config;
-use crate::context::{Context, object};
+use crate::context::{Context, Waiting, object};
 use crate::error::{Error, Rule};
 use crate::grants::Caller;
 use crate::id::UserId;
@@ -301,7 +301,7 @@ impl Live {
                 let error = Error::not_found("id: there is no such comment");
                 return context.fail(now, requester, error);
             }
-            Err(StoreError::Unavailable(_)) => {
+            Err(StoreError::Unavailable(_) | StoreError::Forbidden) => {
                 return context.fail(now, requester, unavailable_store());
             }
         }
@@ -458,7 +458,9 @@ fn repeat(
             Ok(())
         }
         Known::Open(open) => {
-            if let Some((_, Then::Comment { requesters, .. })) = context.writes.get_mut(open) {
+            if let Some(Waiting::Live(_, Then::Comment { requesters, .. })) =
+                context.writes.get_mut(open)
+            {
                 if requesters.len() >= WAITING_REPEATS_MAX {
                     let wait = Duration::from_secs(1);
                     return Err(Error::rate_limited("the comment is being stored", wait));

@@ -9,6 +9,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::api;
+use crate::broker::Audience;
 use crate::config::Takeover;
 use crate::context::{Awaiting, Context, object};
 use crate::error::{Error, ErrorCode};
@@ -631,7 +632,7 @@ impl Live {
             layers: stats.layers,
             viewers: self.viewers.count(),
         });
-        self.room.send_to(context, now, &message, &self.staff);
+        self.room.broadcast(context, now, Audience::Staff, &message);
     }
 
     /// DELETE of a WHIP resource. One that was replaced no longer speaks for the stream.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::broker::Audience;
 use crate::config;
 use crate::context::{Context, object};
 use crate::error::Error;
@@ -72,6 +73,6 @@ impl Live {
         let message = ServerMessage::ReactionsUpdate(ReactionsUpdate {
             counts: reactions.counts,
         });
-        self.room.broadcast(context, now, &message);
+        self.room.broadcast(context, now, Audience::All, &message);
     }
 }

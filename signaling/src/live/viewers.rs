@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::broker::Audience;
 use crate::config;
 use crate::context::{Awaiting, Context, object};
 use crate::error::Error;
@@ -390,7 +391,7 @@ impl Live {
         self.viewers.told_at = Some(now.mono);
         context.is_directory_stale |= self.is_live();
         let message = ServerMessage::ViewersUpdate(ViewersUpdate { count });
-        self.room.broadcast(context, now, &message);
+        self.room.broadcast(context, now, Audience::All, &message);
     }
 
     /// Tells the streamer and moderators who came and went.
@@ -409,11 +410,11 @@ impl Live {
         };
         if let Some(joined) = batch(joined) {
             let message = ServerMessage::UserJoined(joined);
-            self.room.send_to(context, now, &message, &self.staff);
+            self.room.broadcast(context, now, Audience::Staff, &message);
         }
         if let Some(left) = batch(left) {
             let message = ServerMessage::UserLeft(left);
-            self.room.send_to(context, now, &message, &self.staff);
+            self.room.broadcast(context, now, Audience::Staff, &message);
         }
     }
 

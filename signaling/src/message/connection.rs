@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use serde_json::{Map, Value};
+
+use super::chat::{ChatState, ChatsState};
 use super::live::{LiveState, StreamsUpdate};
+use super::notifications::NotificationsState;
 use crate::id::{Channel, UserId};
 
 /// No fields.
@@ -12,7 +16,7 @@ pub struct Empty {}
 /// `subscribe`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscribe {
-    /// `live:<stream>` or `streams`; checked where it is used, so that an unknown kind is `not_found`.
+    /// `live:<stream>`, `chat:<room>`, `streams`, `chats` or `notifications`; checked where it is used, so that an unknown kind is `not_found`.
     pub channel: String,
     /// The last position the client has seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,6 +99,12 @@ pub struct Subscribed {
 pub enum ChannelState {
     /// A live stream.
     Live(Box<LiveState>),
+    /// A chat room.
+    Chat(Box<ChatState>),
+    /// One's rooms.
+    Chats(ChatsState),
+    /// One's notifications.
+    Notifications(NotificationsState),
     /// The directory.
     Streams(StreamsUpdate),
 }
@@ -104,4 +114,13 @@ pub enum ChannelState {
 pub struct Draining {
     /// When to come back; different for every session.
     pub reconnect_after_ms: u64,
+}
+
+/// `app_message`: what an application published to a channel over HTTP.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AppMessage {
+    /// What the application calls it, 1 to 64 of `a-z0-9_.-`.
+    pub kind: String,
+    /// Up to 16 KiB of JSON.
+    pub payload: Map<String, Value>,
 }
