@@ -9,6 +9,7 @@ pub mod chat;
 pub mod connection;
 pub mod live;
 pub mod notifications;
+pub mod text;
 
 use chat::{
     AddMembers, ChatUpdate, DeleteMessage, EditMessage, History, MarkUpTo, MessageDeleted,

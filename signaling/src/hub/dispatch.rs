@@ -435,7 +435,7 @@ fn live_message(
     if !context.sessions.is_attached(key) {
         return Ok(());
     }
-    let text = |reason: Option<crate::message::live::Text<0, 200>>| {
+    let text = |reason: Option<crate::message::text::Text<0, 200>>| {
         reason
             .map(|reason| reason.into_string())
             .filter(|reason| !reason.is_empty())

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::live::Text;
+use super::text::Text;
 use crate::grants::User;
 use crate::id::{RoomId, UserId};
 use crate::store::chat::{Attachment, MemberRole, Message, RoomChange, RoomKind};

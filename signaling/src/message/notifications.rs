@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::live::Text;
+use super::text::Text;
 use crate::grants::User;
 use crate::store::notifications::{Notification, Preferences, Priority};
 
