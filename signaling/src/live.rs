@@ -1,8 +1,9 @@
 //! One live stream: who publishes, who watches, what is said, and its life cycle.
 //!
 //! A stream has a *run* from `start_stream` or the first publish until it ends; it is *live* from the moment its media is
-//! first heard. Rules of the publisher are in `live/publisher.rs`, of viewers in `live/viewers.rs`, of comments and
-//! reactions in `live/comments.rs` and `live/reactions.rs`; who may not be here is decided by `moderation.rs`.
+//! first heard. The life of a run is in `live/run.rs`, rules of the publisher in `live/publisher.rs`, of viewers in
+//! `live/viewers.rs`, of their connections in `live/negotiation.rs`, of comments and reactions in `live/comments.rs` and
+//! `live/reactions.rs`; who may not be here is decided by `moderation.rs`.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
@@ -25,13 +26,15 @@ use crate::store::{Comment, Role, Settings, StoreError, StoreOk, StoreOp, StoreR
 use crate::time::Now;
 
 mod comments;
+mod negotiation;
 pub(crate) mod publisher;
 mod reactions;
+mod run;
 mod viewers;
 
 use comments::Comments;
-use publisher::Run;
 use reactions::Reactions;
+use run::Run;
 use viewers::Viewers;
 
 /// What follows when the store has answered.
@@ -144,6 +147,10 @@ impl Live {
             idle_since: Some(now.mono),
             scheduled: None,
         }
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        Channel::Live(self.stream.clone())
     }
 
     pub(crate) fn is_loaded(&self) -> bool {
