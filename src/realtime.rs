@@ -15,7 +15,7 @@ use redred_signaling::api;
 use redred_signaling::broker::Publication;
 use redred_signaling::error::Error;
 use redred_signaling::grants::Caller;
-use redred_signaling::hub::{Connect, Hub, Output, VerifyError};
+use redred_signaling::hub::{Connect, Departure, Hub, Output, VerifyError};
 use redred_signaling::id::{RequestId, SessionId};
 use redred_signaling::media::MediaReply;
 use redred_signaling::stats;
@@ -54,7 +54,7 @@ enum Input {
     Message(SessionId, Bytes),
     Heard(SessionId),
     Written(SessionId),
-    Disconnected(SessionId),
+    Disconnected(SessionId, Departure),
     Requested(
         RequestId,
         Caller,
@@ -443,9 +443,9 @@ impl Task {
                 }
                 self.hub.handle_written(now, session);
             }
-            Input::Disconnected(session) => {
+            Input::Disconnected(session, departure) => {
                 self.sessions.remove(&session);
-                self.hub.handle_disconnect(now, session);
+                self.hub.handle_disconnect(now, session, departure);
             }
             Input::Requested(request, caller, ask, reply) => {
                 self.requests.insert(request, reply);

@@ -40,6 +40,16 @@ pub struct Connect {
     pub resume: Option<String>,
 }
 
+/// How a socket went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// The other end said goodbye (close codes 1000 and 1001): a closed tab, a page that was left. Nobody will resume the
+    /// session.
+    Left,
+    /// Anything else: the client may come back and resume the session.
+    Lost,
+}
+
 /// Why a token that was to extend a session was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifyError {
@@ -194,8 +204,8 @@ impl Hub {
     }
 
     /// The socket is gone.
-    pub fn handle_disconnect(&mut self, now: Now, session: SessionId) {
-        self.disconnect(now, session);
+    pub fn handle_disconnect(&mut self, now: Now, session: SessionId, departure: Departure) {
+        self.disconnect(now, session, departure);
         self.settle(now);
     }
 

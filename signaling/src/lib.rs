@@ -60,7 +60,7 @@ pub use close::CloseCode;
 pub use config::Config;
 pub use error::{Error, ErrorCode};
 pub use grants::{Caller, Grants, Scope, User};
-pub use hub::{Connect, Hub, Output, Reason, VerifyError};
+pub use hub::{Connect, Departure, Hub, Output, Reason, VerifyError};
 pub use id::{Channel, RequestId, RoomId, SessionId, StreamName, UserId};
 pub use media::{MediaId, MediaIntent, MediaReply};
 pub use store::{StoreId, StoreOk, StoreOp, StoreReply, StoreRequest};

@@ -12,7 +12,7 @@ use crate::close::CloseCode;
 use crate::config::Config;
 use crate::error::Error;
 use crate::grants::{Caller, Grants, User};
-use crate::hub::{Connect, Hub, Output, VerifyError};
+use crate::hub::{Connect, Departure, Hub, Output, VerifyError};
 use crate::id::{Channel, RequestId, SessionId, StreamName, UserId};
 use crate::media::{MediaId, MediaIntent, MediaReply, Refusal};
 use crate::store::{
@@ -108,7 +108,15 @@ impl World {
 
     /// The socket breaks.
     pub fn disconnect(&mut self, session: SessionId) {
-        self.hub.handle_disconnect(self.now, session);
+        self.hub
+            .handle_disconnect(self.now, session, Departure::Lost);
+        self.run();
+    }
+
+    /// The client closes its socket for good.
+    pub fn leave(&mut self, session: SessionId) {
+        self.hub
+            .handle_disconnect(self.now, session, Departure::Left);
         self.run();
     }
 

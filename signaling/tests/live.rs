@@ -159,3 +159,66 @@ fn ending_a_stream_closes_media_and_tells_everybody() {
     assert!(world.intents.iter().any(is_end));
     assert_eq!(world.closed.get(&bo), None::<&CloseCode>);
 }
+
+#[test]
+fn a_viewer_that_closes_its_tab_is_gone_at_once() {
+    let mut world = World::new(Config::default());
+    let ana = world.connect(&streamer("ana"), Some(LIVE));
+    world.go_live(ana, "ana");
+    let bo = world.connect(&viewer("bo"), Some(LIVE));
+    let token = world.take_kind(bo, "connection_established")[0]["resume_token"].clone();
+    world.ask(bo, LIVE, "watch", json!({}));
+    world.advance(Duration::from_secs(1));
+    world.take(ana);
+    world.leave(bo);
+    assert_eq!(world.hub.stats().live_viewers, 0);
+    assert_eq!(
+        world.take_kind(ana, "viewers_update"),
+        [json!({"count": 0})]
+    );
+    assert!(matches!(
+        world.intents.last(),
+        Some(MediaIntent::Close { .. })
+    ));
+    // A reload is a leave and a join: staff is not told of somebody who is back before the delay is over.
+    let token = token.as_str().map(str::to_owned);
+    let bo = world.connect_with(&viewer("bo"), Some(LIVE), token);
+    assert_eq!(
+        world.take_kind(bo, "connection_established")[0]["resumed"],
+        false
+    );
+    world.ask(bo, LIVE, "watch", json!({}));
+    world.advance(Duration::from_secs(5));
+    assert!(world.take_kind(ana, "user_left").is_empty());
+    world.leave(bo);
+    world.advance(Duration::from_secs(5));
+    assert_eq!(world.take_kind(ana, "user_left").len(), 1);
+    assert_eq!(world.hub.stats().sessions_resumable, 0);
+}
+
+#[test]
+fn a_streamer_that_reloads_has_the_grace_time() {
+    let mut world = World::new(Config::default());
+    let ana = world.connect(&streamer("ana"), Some(LIVE));
+    let media = world.go_live(ana, "ana");
+    let bo = world.connect(&viewer("bo"), Some(LIVE));
+    world.ask(bo, LIVE, "watch", json!({}));
+    world.leave(ana);
+    world.media(MediaReply::Closed {
+        media,
+        reason: "peer_closed".to_owned(),
+    });
+    world.advance(Duration::from_secs(9));
+    assert_eq!(world.hub.stats().live_streams, 1);
+    let ana = world.connect(&streamer("ana"), Some(LIVE));
+    world.go_live(ana, "ana");
+    world.advance(Duration::from_secs(20));
+    assert!(world.take_kind(bo, "stream_ended").is_empty());
+    assert_eq!(world.hub.stats().live_viewers, 1);
+    // What was only announced is not kept for somebody who left.
+    world.ask(ana, LIVE, "end_stream", json!({}));
+    world.ask(ana, LIVE, "start_stream", json!({"title": "soon"}));
+    world.leave(ana);
+    let cy = world.connect(&streamer("ana"), Some(LIVE));
+    world.go_live(cy, "ana");
+}

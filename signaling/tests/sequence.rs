@@ -75,7 +75,11 @@ impl Run {
             2 if !self.sockets.is_empty() => {
                 let at = self.rng.random_range(0..self.sockets.len());
                 let socket = self.sockets.swap_remove(at);
-                self.world.disconnect(socket);
+                if self.rng.random() {
+                    self.world.disconnect(socket);
+                } else {
+                    self.world.leave(socket);
+                }
             }
             3 => self.world.is_store_down = self.rng.random_range(0..4) == 0,
             4 => {

@@ -22,7 +22,7 @@ use bytes::{Bytes, BytesMut};
 use fastwebsockets::{Frame, OpCode, Role, WebSocketError, WebSocketRead, after_handshake_split};
 use hyper_util::rt::TokioIo;
 use redred_signaling::grants::Caller;
-use redred_signaling::hub::Connect;
+use redred_signaling::hub::{Connect, Departure};
 use redred_signaling::id::{Channel, SessionId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -227,10 +227,10 @@ async fn serve<S: AsyncRead + AsyncWrite>(handle: &Handle, socket: S, connect: C
         loop {
             tokio::select! {
                 biased;
-                () = &mut reading, if is_reading => {
+                departure = &mut reading, if is_reading => {
                     is_reading = false;
                     // The session is free to be resumed while the last bytes still leave.
-                    link.disconnect().await;
+                    link.disconnect(departure).await;
                 }
                 ended = &mut writing => {
                     if is_reading {
@@ -238,7 +238,7 @@ async fn serve<S: AsyncRead + AsyncWrite>(handle: &Handle, socket: S, connect: C
                             // What still comes is ignored by the hub; the peer's close frame ends it.
                             let _ = timeout(CLOSE_WAIT, &mut reading).await;
                         }
-                        link.disconnect().await;
+                        link.disconnect(Departure::Lost).await;
                     }
                     break ended;
                 }
@@ -265,8 +265,10 @@ struct Link<'a> {
 }
 
 impl Link<'_> {
-    async fn disconnect(&self) {
-        self.handle.send(Input::Disconnected(self.session)).await;
+    async fn disconnect(&self, departure: Departure) {
+        self.handle
+            .send(Input::Disconnected(self.session, departure))
+            .await;
     }
 }
 
@@ -285,13 +287,14 @@ enum Step {
     Close { code: Option<u16>, reason: String },
 }
 
-/// Reads messages and hands them to the hub until either side closes or breaks a rule; then asks for the close frame.
+/// Reads messages and hands them to the hub until either side closes or breaks a rule; then asks for the close frame and
+/// says how the other end went.
 async fn read_until_end<R: AsyncRead + Unpin>(
     guard: &mut Guard<R>,
     config: Config,
     link: &Link<'_>,
     control: mpsc::Sender<Control>,
-) {
+) -> Departure {
     let error = {
         let (mut frames, _) = after_handshake_split(&mut *guard, tokio::io::sink(), Role::Server);
         frames.set_auto_close(false);
@@ -307,12 +310,12 @@ async fn read_until_end<R: AsyncRead + Unpin>(
                 }
                 Ok(Step::Pong(payload)) => {
                     if control.send(Control::Pong(payload)).await.is_err() {
-                        return;
+                        return Departure::Lost;
                     }
                 }
                 Ok(Step::Close { code, reason }) => {
                     let _ = control.send(Control::Close { code, reason }).await;
-                    return;
+                    return departure(code);
                 }
                 Err(error) => break error,
             }
@@ -330,6 +333,16 @@ async fn read_until_end<R: AsyncRead + Unpin>(
                 reason,
             })
             .await;
+    }
+    Departure::Lost
+}
+
+/// What a close code of the other end means for its session. Without a code it may be a client that gives up on a socket
+/// it thinks dead, and comes back.
+fn departure(code: Option<u16>) -> Departure {
+    match code {
+        Some(1000 | 1001) => Departure::Left,
+        Some(_) | None => Departure::Lost,
     }
 }
 

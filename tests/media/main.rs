@@ -1,6 +1,7 @@
 //! WebRTC peers against a server in this process: WHIP and WHEP over HTTP, media over real UDP sockets on loopback.
 
 mod peer;
+mod viewer;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::Rng;
 use serde_json::Value;
 
-use super::{Connect, Hub, Output, Timer, VerifyError};
+use super::{Connect, Departure, Hub, Output, Timer, VerifyError};
 use crate::close::CloseCode;
 use crate::context::{encode_frame, object};
 use crate::envelope::Metadata;
@@ -126,7 +126,7 @@ impl Hub {
         true
     }
 
-    pub(super) fn disconnect(&mut self, now: Now, socket: SessionId) {
+    pub(super) fn disconnect(&mut self, now: Now, socket: SessionId, departure: Departure) {
         if self.context.sessions.forget_parting(socket) {
             return;
         }
@@ -136,7 +136,10 @@ impl Hub {
         self.leave_channels(key);
         self.context.sessions.detach(key, now.mono);
         self.chat.handle_detached(&mut self.context, now, key);
-        self.schedule_session(key);
+        match departure {
+            Departure::Left => self.destroy(now, key, false),
+            Departure::Lost => self.schedule_session(key),
+        }
     }
 
     /// Ends every subscription of a session.
