@@ -29,6 +29,13 @@ pub enum Audience {
     Staff,
     /// Every subscriber but the sessions of one user.
     Others(UserId),
-    /// The sessions of one user. Personal channels have no other audience.
+    /// The sessions of one user.
     User(UserId),
+    /// The sessions of one user but one, which said it and was answered.
+    Elsewhere {
+        /// Whose.
+        user: UserId,
+        /// `session_id` of the one.
+        session: String,
+    },
 }

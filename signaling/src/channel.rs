@@ -165,6 +165,14 @@ impl Room {
                     context.deliver(*key, frame.clone());
                 }
             }
+            Audience::Elsewhere { user, session } => {
+                let own: BTreeSet<Key> = context.sessions.of_user(user).collect();
+                for key in self.subscribers.intersection(&own) {
+                    if !context.sessions.is_named(*key, session) {
+                        context.deliver(*key, frame.clone());
+                    }
+                }
+            }
         }
         if seq.is_some() {
             self.history.push(frame);

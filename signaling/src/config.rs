@@ -16,6 +16,8 @@ pub struct Config {
     pub live: Live,
     /// Comments, reactions and their moderation.
     pub chat: Chat,
+    /// Notifications and followers.
+    pub notifications: Notifications,
 }
 
 impl Default for Config {
@@ -83,6 +85,31 @@ impl Default for Config {
                 kick_cooldown: Duration::from_secs(30),
                 bans_max: 10_000,
                 roles_max: 1000,
+            },
+            notifications: Notifications {
+                batch_window: Duration::from_millis(500),
+                batch_max: 50,
+                recipients_max: 10_000,
+                write_recipients_max: 500,
+                target_bytes_max: 4096,
+                recovery_max: 200,
+                muted_kinds_max: 100,
+                followers_max: 100_000,
+                live_cooldown: Duration::from_secs(10 * 60),
+                live_jobs_max: 4,
+                live_waiting_max: 1000,
+                live_remembered_max: 10_000,
+                notify_jobs_max: 32,
+                message_jobs_max: 1024,
+                attempts_max: 5,
+                attempt_delay: Duration::from_secs(1),
+                pending_max: 4096,
+                remembered_reads: 10_000,
+                retention: Duration::from_secs(90 * 24 * 3600),
+                key_retention: Duration::from_secs(24 * 3600),
+                purge_interval: Duration::from_secs(3600),
+                purge_pause: Duration::from_secs(1),
+                purge_rows_max: 1000,
             },
         }
     }
@@ -228,4 +255,58 @@ pub struct Chat {
     pub bans_max: usize,
     /// Roles given on one stream. At the limit: `conflict`.
     pub roles_max: usize,
+}
+
+/// Notifications and followers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notifications {
+    /// How long notifications of medium priority are collected for one `notification_batch`. Longer is fewer messages,
+    /// later.
+    pub batch_window: Duration,
+    /// Lines in one batch: one more and it goes out before the window ends. Bounds the message, at up to 7 KiB a line.
+    pub batch_max: usize,
+    /// Recipients of one request: the contract's 10 000. More: `invalid_field`.
+    pub recipients_max: usize,
+    /// Recipients of one write: few enough that other writes do not wait long behind it.
+    pub write_recipients_max: usize,
+    /// Bytes of `target` as JSON. More: `invalid_field`.
+    pub target_bytes_max: usize,
+    /// Missed notifications that are sent after `subscribed`. More are told as `recovered: false`; the list has them.
+    pub recovery_max: usize,
+    /// Kinds that one user may mute. More: `invalid_field`.
+    pub muted_kinds_max: usize,
+    /// Followers of one stream. More: `invalid_field`, or `conflict` for one more.
+    pub followers_max: usize,
+    /// How long the followers of a stream are not told again that it is live: a flapping streamer is no news.
+    pub live_cooldown: Duration,
+    /// Streams whose followers are told at a time; each has one page of them in flight.
+    pub live_jobs_max: usize,
+    /// Streams that wait for that. At the limit the followers of one more are not told, and it is counted.
+    pub live_waiting_max: usize,
+    /// Streams whose cooldown is remembered. At the limit the one told longest ago is forgotten.
+    pub live_remembered_max: usize,
+    /// Requests to notify that are being stored at a time. At the limit: `unavailable`.
+    pub notify_jobs_max: usize,
+    /// Messages whose notifications are being stored at a time. At the limit those of one more are not made, and it is
+    /// counted.
+    pub message_jobs_max: usize,
+    /// How often the server's own notifications are tried when the store fails. Then they are given up, and it is counted.
+    pub attempts_max: u32,
+    /// How long it waits between two of these.
+    pub attempt_delay: Duration,
+    /// Reads and marks that wait for the store. At the limit: `unavailable`.
+    pub pending_max: usize,
+    /// Members and rooms that are known to have no unread notification, so that reading on costs no write. At the limit the
+    /// one noted longest ago is forgotten.
+    pub remembered_reads: usize,
+    /// How long notifications are kept, from their newest event.
+    pub retention: Duration,
+    /// How long idempotency keys are kept.
+    pub key_retention: Duration,
+    /// How often the store is asked to delete what is older.
+    pub purge_interval: Duration,
+    /// How long it rests between two deletions while there is more.
+    pub purge_pause: Duration,
+    /// Rows that one deletion takes.
+    pub purge_rows_max: usize,
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorCode, Rule};
+use crate::store::notifications::Preferences;
 
 pub mod chat;
 pub mod connection;
@@ -195,6 +196,8 @@ pub enum ServerMessage {
     NotificationRead(NotificationRead),
     /// All notifications were read on another device.
     MarkAllRead(Empty),
+    /// What one wants to hear changed.
+    PreferencesUpdated(Preferences),
     /// An application's own message, published over HTTP.
     AppMessage(AppMessage),
 }
@@ -371,12 +374,13 @@ impl ServerMessage {
             Self::NotificationBatch(_) => "notification_batch",
             Self::NotificationRead(_) => "notification_read",
             Self::MarkAllRead(_) => "mark_all_read",
+            Self::PreferencesUpdated(_) => "preferences_updated",
             Self::AppMessage(_) => "app_message",
         }
     }
 
     /// Types that the server sends.
-    pub const TYPES: [&str; 42] = [
+    pub const TYPES: [&str; 43] = [
         "connection_established",
         "subscribed",
         "ack",
@@ -418,6 +422,7 @@ impl ServerMessage {
         "notification_batch",
         "notification_read",
         "mark_all_read",
+        "preferences_updated",
         "app_message",
     ];
 
@@ -466,6 +471,7 @@ impl ServerMessage {
             | Self::NotificationBatch(_)
             | Self::NotificationRead(_)
             | Self::MarkAllRead(_)
+            | Self::PreferencesUpdated(_)
             | Self::AppMessage(_) => Class::Kept,
         }
     }

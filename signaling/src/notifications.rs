@@ -28,6 +28,8 @@ pub(crate) enum Notice {
         /// Who was not looking.
         recipients: Vec<UserId>,
     },
+    /// A member has read a room up to its newest message.
+    RoomRead { room: RoomId, user: UserId },
     /// A stream went live.
     StreamLive {
         stream: StreamName,

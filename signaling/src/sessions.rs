@@ -112,6 +112,12 @@ impl Sessions {
         self.get(key).is_some_and(Session::is_attached)
     }
 
+    /// Whether a session is the one with this `session_id`.
+    pub(crate) fn is_named(&self, key: Key, wire_id: &str) -> bool {
+        self.get(key)
+            .is_some_and(|session| session.wire_id == wire_id)
+    }
+
     pub(crate) fn oldest_detached(&self) -> Option<Key> {
         self.detached.first().map(|(_, key)| *key)
     }

@@ -1,7 +1,7 @@
 //! What the hub counts: plain numbers, copied out by the shell when it wants them.
 
 /// Wire types in both directions, for counters with a bounded label set. Anything else counts as `other`.
-pub const MESSAGE_TYPES: [&str; 71] = [
+pub const MESSAGE_TYPES: [&str; 72] = [
     "connection_established",
     "subscribe",
     "unsubscribe",
@@ -71,6 +71,7 @@ pub const MESSAGE_TYPES: [&str; 71] = [
     "unread_count",
     "new_notification",
     "notification_batch",
+    "preferences_updated",
     "app_message",
     "other",
 ];

@@ -50,6 +50,16 @@ pub enum NotificationOp {
         /// When.
         at_ms: u64,
     },
+    /// Marks the unread ones of a group as read, of whatever kind. Answered by [`NotificationOk::GroupRead`], also when there
+    /// were none.
+    MarkGroupRead {
+        /// Whose.
+        user: UserId,
+        /// Which.
+        group_key: String,
+        /// When.
+        at_ms: u64,
+    },
     /// Answered by [`NotificationOk::Preferences`]; a user who never set any has the default.
     LoadPreferences {
         /// Whose.
@@ -99,6 +109,8 @@ pub enum NotificationOk {
     Added {
         /// One for each recipient who got it.
         stored: Vec<Delivered>,
+        /// How many got it. For a repeat, how many did the first time.
+        accepted: u64,
         /// True when the idempotency key was there already: nothing was stored, `stored` is empty.
         is_repeat: bool,
     },
@@ -130,6 +142,13 @@ pub enum NotificationOk {
         unread: u64,
         /// Whether anything changed.
         has_changed: bool,
+    },
+    /// The unread ones of a group were marked as read.
+    GroupRead {
+        /// Those that were not read before.
+        ids: Vec<String>,
+        /// How many are not read now.
+        unread: u64,
     },
     /// What a user wants to hear.
     Preferences(Preferences),
@@ -178,7 +197,8 @@ pub struct NewNotification {
     pub group_key: Option<String>,
     /// When.
     pub at_ms: u64,
-    /// A repeat with the same key is not stored again.
+    /// Up to 200 characters. Kept with how many got it, in the transaction that stores them; a repeat with the same key is not
+    /// stored again.
     pub idempotency_key: Option<String>,
 }
 
