@@ -27,10 +27,12 @@ pub enum Audience {
     All,
     /// The streamer and moderators of a live stream.
     Staff,
-    /// Every subscriber but the sessions of one user.
-    Others(UserId),
+    /// Every subscriber but the sessions of some users.
+    Except(Vec<UserId>),
     /// The sessions of one user.
     User(UserId),
+    /// The sessions of some users. Personal channels have no other audience than these two.
+    Users(Vec<UserId>),
     /// The sessions of one user but one, which said it and was answered.
     Elsewhere {
         /// Whose.

@@ -6,7 +6,7 @@ use crate::broker::{Audience, Publication};
 use crate::context::{Context, encode_frame};
 use crate::envelope::Metadata;
 use crate::history::History;
-use crate::id::Channel;
+use crate::id::{Channel, UserId};
 use crate::message::ServerMessage;
 use crate::message::connection::{ChannelState, Position, Subscribed};
 use crate::outbox::Frame;
@@ -153,14 +153,14 @@ impl Room {
         match &publication.audience {
             Audience::All => deliver_all(context, &self.subscribers, &frame),
             Audience::Staff => deliver_all(context, staff, &frame),
-            Audience::Others(user) => {
-                let own: BTreeSet<Key> = context.sessions.of_user(user).collect();
-                for key in self.subscribers.difference(&own) {
+            Audience::Except(users) => {
+                let theirs = keys_of(context, users);
+                for key in self.subscribers.difference(&theirs) {
                     context.deliver(*key, frame.clone());
                 }
             }
             Audience::User(user) => {
-                let own: BTreeSet<Key> = context.sessions.of_user(user).collect();
+                let own = keys_of(context, std::slice::from_ref(user));
                 for key in self.subscribers.intersection(&own) {
                     context.deliver(*key, frame.clone());
                 }
@@ -171,6 +171,12 @@ impl Room {
                     if !context.sessions.is_named(*key, session) {
                         context.deliver(*key, frame.clone());
                     }
+                }
+            }
+            Audience::Users(users) => {
+                let theirs = keys_of(context, users);
+                for key in self.subscribers.intersection(&theirs) {
+                    context.deliver(*key, frame.clone());
                 }
             }
         }
@@ -193,6 +199,15 @@ impl Room {
         let frame = encode_frame(message, now.wall_ms, &self.metadata(), self.number);
         deliver_all(context, keys, &frame);
     }
+}
+
+/// The sessions of some users.
+fn keys_of(context: &Context, users: &[UserId]) -> BTreeSet<Key> {
+    let sessions = &context.sessions;
+    users
+        .iter()
+        .flat_map(|user| sessions.of_user(user))
+        .collect()
 }
 
 fn deliver_all(context: &mut Context, keys: &BTreeSet<Key>, frame: &Frame) {

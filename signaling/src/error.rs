@@ -92,7 +92,7 @@ impl ErrorCode {
     }
 }
 
-/// Which rule refused a viewer, so that an app can word it.
+/// Which rule refused somebody, so that an app can word it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
@@ -104,6 +104,8 @@ pub enum Rule {
     Timeout,
     /// Slow mode: not yet.
     SlowMode,
+    /// The other one blocks the caller.
+    Blocked,
 }
 
 /// A refused request, for a WebSocket client or an HTTP one.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::api::{Reply, Request};
@@ -13,12 +14,14 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::grants::{Caller, Grants, User};
 use crate::hub::{Connect, Departure, Hub, Output, VerifyError};
-use crate::id::{Channel, RequestId, SessionId, StreamName, UserId};
+use crate::id::{Channel, RequestId, SessionId, UserId};
 use crate::media::{MediaId, MediaIntent, MediaReply, Refusal};
-use crate::store::{
-    Comment, RoleEntry, StoreError, StoreOk, StoreOp, StoreReply, StoreRequest, StreamState,
-};
+use crate::store::{StoreError, StoreOk, StoreOp, StoreReply, StoreRequest};
 use crate::time::Now;
+
+pub mod store;
+
+use store::Store;
 
 /// Where the simulated wall clock starts.
 pub const START_MS: u64 = 1_795_521_600_000;
@@ -34,8 +37,16 @@ pub struct World {
     pub intents: Vec<MediaIntent>,
     /// What was asked of the store, in order.
     pub stored: Vec<StoreOp>,
+    /// What is stored.
+    pub store: Store,
     /// While set, the store answers that it is unavailable.
     pub is_store_down: bool,
+    /// While set, the store does what it is asked and answers that it is unavailable: its word was lost on the way.
+    pub is_store_mute: bool,
+    /// While set, the store does what it is asked and its answers wait for [`World::run`] without it.
+    pub is_store_held: bool,
+    /// While set, publications wait for [`World::run`] without it.
+    pub is_broker_held: bool,
     /// While set, the media plane refuses offers with this.
     pub refusal: Option<Refusal>,
     /// Sockets that were closed by the hub.
@@ -44,9 +55,11 @@ pub struct World {
     pub replies: BTreeMap<RequestId, Result<Reply, Error>>,
     /// What tokens are worth, for `refresh_token`.
     pub tokens: BTreeMap<String, Caller>,
-    received: BTreeMap<SessionId, Vec<Value>>,
+    received: BTreeMap<SessionId, Vec<Bytes>>,
     stalled: BTreeSet<SessionId>,
-    streams: BTreeMap<StreamName, StreamState>,
+    store_replies: VecDeque<StoreReply>,
+    media_replies: VecDeque<MediaReply>,
+    published: VecDeque<Publication>,
     next: u64,
 }
 
@@ -66,14 +79,20 @@ impl World {
             },
             intents: Vec::new(),
             stored: Vec::new(),
+            store: Store::default(),
             is_store_down: false,
+            is_store_mute: false,
+            is_store_held: false,
+            is_broker_held: false,
             refusal: None,
             closed: BTreeMap::new(),
             replies: BTreeMap::new(),
             tokens: BTreeMap::new(),
             received: BTreeMap::new(),
             stalled: BTreeSet::new(),
-            streams: BTreeMap::new(),
+            store_replies: VecDeque::new(),
+            media_replies: VecDeque::new(),
+            published: VecDeque::new(),
             next: 0,
         }
     }
@@ -144,11 +163,7 @@ impl World {
             "type": kind, "data": data, "metadata": {"channel": channel, "id": id},
         });
         self.send_text(session, &envelope.to_string());
-        let received = self.received.entry(session).or_default();
-        let (mut answers, others): (Vec<Value>, Vec<Value>) = std::mem::take(received)
-            .into_iter()
-            .partition(|message| message["metadata"]["reply_to"] == json!(id));
-        *received = others;
+        let mut answers = self.answers(session, &id);
         assert_eq!(
             answers.len(),
             1,
@@ -157,8 +172,28 @@ impl World {
         answers.remove(0)
     }
 
+    /// Takes what answers a request out of what a socket has received.
+    pub fn answers(&mut self, session: SessionId, id: &str) -> Vec<Value> {
+        let mut answers = Vec::new();
+        let received = self.received.entry(session).or_default();
+        received.retain(|bytes| {
+            let message = read(bytes);
+            let is_answer = message["metadata"]["reply_to"] == json!(id);
+            if is_answer {
+                answers.push(message);
+            }
+            !is_answer
+        });
+        answers
+    }
+
     /// Everything a socket has received and that was not taken.
     pub fn take(&mut self, session: SessionId) -> Vec<Value> {
+        self.take_bytes(session).iter().map(read).collect()
+    }
+
+    /// The same as bytes.
+    pub fn take_bytes(&mut self, session: SessionId) -> Vec<Bytes> {
         self.received.remove(&session).unwrap_or_default()
     }
 
@@ -237,18 +272,19 @@ impl World {
 
     /// Carries out what the hub asks, until nothing is left.
     pub fn run(&mut self) {
-        let mut store = VecDeque::new();
-        let mut media = VecDeque::new();
-        let mut published = VecDeque::new();
         loop {
             while let Some(output) = self.hub.poll_output() {
-                self.carry_out(output, &mut store, &mut media, &mut published);
+                self.carry_out(output);
             }
-            if let Some(publication) = published.pop_front() {
+            if !self.is_broker_held
+                && let Some(publication) = self.published.pop_front()
+            {
                 self.hub.handle_published(self.now, publication);
-            } else if let Some(reply) = store.pop_front() {
+            } else if !self.is_store_held
+                && let Some(reply) = self.store_replies.pop_front()
+            {
                 self.hub.handle_store(self.now, reply);
-            } else if let Some(reply) = media.pop_front() {
+            } else if let Some(reply) = self.media_replies.pop_front() {
                 self.hub.handle_media(self.now, reply);
             } else {
                 break;
@@ -256,22 +292,30 @@ impl World {
         }
     }
 
-    fn carry_out(
-        &mut self,
-        output: Output,
-        store: &mut VecDeque<StoreReply>,
-        media: &mut VecDeque<MediaReply>,
-        published: &mut VecDeque<Publication>,
-    ) {
+    /// Lets one answer of a held store through; false when none waits.
+    pub fn release_store_reply(&mut self) -> bool {
+        let Some(reply) = self.store_replies.pop_front() else {
+            return false;
+        };
+        self.hub.handle_store(self.now, reply);
+        self.run();
+        true
+    }
+
+    /// Another node says something to a channel.
+    pub fn publish(&mut self, publication: Publication) {
+        self.hub.handle_published(self.now, publication);
+        self.run();
+    }
+
+    fn carry_out(&mut self, output: Output) {
         match output {
             Output::Write { session, frames } => {
                 if self.stalled.contains(&session) {
                     return;
                 }
                 let received = self.received.entry(session).or_default();
-                for frame in frames {
-                    received.push(serde_json::from_slice(&frame).expect("the hub writes JSON"));
-                }
+                received.extend(frames);
                 self.hub.handle_written(self.now, session);
             }
             Output::Ping { .. } => {}
@@ -287,15 +331,16 @@ impl World {
                 self.hub.handle_verified(self.now, session, result);
             }
             Output::Media(intent) => {
-                media.extend(self.answer_media(&intent));
+                let reply = self.answer_media(&intent);
+                self.media_replies.extend(reply);
                 self.intents.push(intent);
             }
             Output::Store(StoreRequest { id, op }) => {
-                let result = self.store(&op);
+                let result = self.ask_store(&op);
                 self.stored.push(op);
-                store.push_back(StoreReply { id, result });
+                self.store_replies.push_back(StoreReply { id, result });
             }
-            Output::Publish(publication) => published.push_back(publication),
+            Output::Publish(publication) => self.published.push_back(publication),
             Output::Reply { request, result } => {
                 let before = self.replies.insert(request, result);
                 assert_eq!(before, None, "a request is answered once");
@@ -345,84 +390,18 @@ impl World {
         }
     }
 
-    fn store(&mut self, op: &StoreOp) -> Result<StoreOk, StoreError> {
+    fn ask_store(&mut self, op: &StoreOp) -> Result<StoreOk, StoreError> {
+        let lost = || Err(StoreError::Unavailable("simulated".to_owned()));
         if self.is_store_down {
-            return Err(StoreError::Unavailable("simulated".to_owned()));
+            return lost();
         }
-        match op {
-            StoreOp::LoadStream { stream, comments } => {
-                let mut state = self.streams.get(stream).cloned().unwrap_or_default();
-                let surplus = state.comments.len().saturating_sub(*comments);
-                state.comments.drain(..surplus);
-                Ok(StoreOk::Loaded(state))
-            }
-            StoreOp::AddComment(comment) => Ok(StoreOk::Comment(self.add_comment(comment))),
-            StoreOp::DeleteComment { stream, id, .. } => {
-                let comments = &mut self.streams.entry(stream.clone()).or_default().comments;
-                let before = comments.len();
-                comments.retain(|comment| comment.id != *id);
-                if comments.len() == before {
-                    return Err(StoreError::NotFound);
-                }
-                Ok(StoreOk::Done)
-            }
-            StoreOp::Ban(ban) => {
-                let state = self.streams.entry(ban.stream.clone()).or_default();
-                state.bans.retain(|one| one.user != ban.user);
-                state.bans.push(ban.clone());
-                Ok(StoreOk::Done)
-            }
-            StoreOp::Unban { stream, user, .. } => {
-                let state = self.streams.entry(stream.clone()).or_default();
-                state.bans.retain(|one| one.user != *user);
-                state.timeouts.retain(|one| one.user != *user);
-                Ok(StoreOk::Done)
-            }
-            StoreOp::Timeout(timeout) => {
-                let state = self.streams.entry(timeout.stream.clone()).or_default();
-                state.timeouts.retain(|one| one.user != timeout.user);
-                state.timeouts.push(timeout.clone());
-                Ok(StoreOk::Done)
-            }
-            StoreOp::SetRole {
-                stream, user, role, ..
-            } => {
-                let roles = &mut self.streams.entry(stream.clone()).or_default().roles;
-                roles.retain(|one| one.user != *user);
-                roles.extend(role.map(|role| RoleEntry {
-                    user: user.clone(),
-                    role,
-                }));
-                Ok(StoreOk::Done)
-            }
-            StoreOp::SaveSettings { stream, settings } => {
-                self.streams.entry(stream.clone()).or_default().settings = settings.clone();
-                Ok(StoreOk::Done)
-            }
-            StoreOp::StreamStarted(_) | StoreOp::StreamEnded(_) => Ok(StoreOk::Done),
-            StoreOp::Chat(_) | StoreOp::Notifications(_) => {
-                Err(StoreError::Unavailable("not simulated".to_owned()))
-            }
-        }
+        let result = self.store.carry_out(op);
+        if self.is_store_mute { lost() } else { result }
     }
+}
 
-    fn add_comment(&mut self, comment: &Comment) -> Comment {
-        let comments = &mut self
-            .streams
-            .entry(comment.stream.clone())
-            .or_default()
-            .comments;
-        let first = comments.iter().find(|one| {
-            one.client_id.is_some()
-                && one.client_id == comment.client_id
-                && one.user.id == comment.user.id
-        });
-        if let Some(first) = first {
-            return first.clone();
-        }
-        comments.push(comment.clone());
-        comment.clone()
-    }
+fn read(frame: &Bytes) -> Value {
+    serde_json::from_slice(frame).expect("the hub writes JSON")
 }
 
 /// Somebody with the grants that a token without grants has.

@@ -332,7 +332,7 @@ impl Hub {
     pub(super) fn refuse_path(&mut self, now: Now, key: Key, error: Error) {
         let code = match error.rule {
             Some(Rule::Banned | Rule::Kicked) => CloseCode::Removed,
-            Some(Rule::Timeout | Rule::SlowMode) | None => CloseCode::Unauthorised,
+            Some(Rule::Timeout | Rule::SlowMode | Rule::Blocked) | None => CloseCode::Unauthorised,
         };
         let reason = error.message.clone();
         self.context.refuse(now, key, None, error);

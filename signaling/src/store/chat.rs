@@ -22,8 +22,11 @@ pub enum ChatOp {
     LoadUser {
         /// Who.
         user: UserId,
+        /// Who wants to know.
+        asker: UserId,
     },
-    /// Creates a room. A direct room that the pair already has is answered instead. Answered by [`ChatOk::Created`].
+    /// Creates a room. A direct room that the pair already has is answered instead, whoever blocks whom. Answered by
+    /// [`ChatOk::Created`]; [`super::StoreError::Forbidden`] when one of the members blocks [`NewRoom::by`].
     CreateRoom(NewRoom),
     /// Reads a room. Answered by [`ChatOk::Room`]; [`super::StoreError::NotFound`] when there is none.
     LoadRoom {
@@ -42,7 +45,9 @@ pub enum ChatOp {
         limit: usize,
     },
     /// Appends a message. When the same sender already has one with the same `client_id` in this room, nothing is written
-    /// and that first one is answered. Moves the sender's positions. Answered by [`ChatOk::Message`].
+    /// and that first one is answered. A sender who is a member has read up to it. Answered by [`ChatOk::Message`];
+    /// [`super::StoreError::NotFound`] when `reply_to_id` is no message of this room. Does not check that the sender is a
+    /// member.
     AddMessage(NewMessage),
     /// Replaces the text of a message. Answered by [`ChatOk::Changed`].
     EditMessage {
@@ -70,7 +75,9 @@ pub enum ChatOp {
         /// When.
         at_ms: u64,
     },
-    /// Changes a room's title, members or their roles, and logs it. Answered by [`ChatOk::RoomChanged`].
+    /// Changes a room's title, members or their roles, and logs it. Answered by [`ChatOk::RoomChanged`];
+    /// [`super::StoreError::Forbidden`] when somebody to be added blocks `by`. Rights and limits are checked by the rules of
+    /// the room.
     ChangeRoom {
         /// Which.
         room: RoomId,
@@ -230,6 +237,10 @@ pub struct KnownUser {
     pub name: Option<String>,
     /// When they were last connected.
     pub last_seen_ms: Option<u64>,
+    /// Whether they are in a room together with whoever asked.
+    pub shares_room: bool,
+    /// Whether they block whoever asked.
+    pub blocks_asker: bool,
 }
 
 /// Direct or group.
@@ -267,6 +278,8 @@ pub struct NewRoom {
     pub title: Option<String>,
     /// Without repeats. A direct room has exactly two. Names are those the store knows, else the user id.
     pub members: Vec<(UserId, MemberRole)>,
+    /// Who creates it; none when that is nobody whom its members could block.
+    pub by: Option<UserId>,
     /// When.
     pub at_ms: u64,
 }
@@ -286,6 +299,9 @@ pub struct Member {
     pub unread: u64,
     /// When they were last connected.
     pub last_seen_ms: Option<u64>,
+    /// The position of the change that brought them in; 0 for those with whom the room was created. They begin there: what
+    /// came before counts as delivered and read.
+    pub joined_seq: u64,
 }
 
 /// A room with what its rules need.
@@ -309,8 +325,8 @@ pub struct RoomState {
     pub members: Vec<Member>,
     /// The last messages, oldest first.
     pub messages: Vec<Message>,
-    /// In a direct room: who of the two blocks the other.
-    pub blocked_by: Vec<UserId>,
+    /// Which members block which others, as (who, whom), in order.
+    pub blocks: Vec<(UserId, UserId)>,
 }
 
 /// Where a page of a room list ends.
