@@ -1,0 +1,15 @@
+//! `redred-loadtest`: many clients that know only the public protocol, and a report of what they met.
+//!
+//! A [`scenario::Scenario`] says who comes, what they do and for how long; [`run::run`] carries it out from one or more threads,
+//! each with its own sessions and its own [`measure::Recorder`]; the [`report::Report`] adds them up, judges the thresholds,
+//! and says whether the generator itself was the bottleneck.
+
+pub mod measure;
+pub mod process;
+pub mod report;
+pub mod run;
+pub mod scenario;
+
+mod load;
+mod session;
+mod token;
