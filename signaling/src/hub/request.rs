@@ -57,6 +57,7 @@ impl Hub {
                 fragment,
             } => {
                 let result = self.patch(
+                    now,
                     request,
                     &caller,
                     resource,
@@ -252,6 +253,7 @@ impl Hub {
 
     fn patch(
         &mut self,
+        now: Now,
         request: RequestId,
         caller: &Caller,
         resource: &str,
@@ -272,6 +274,17 @@ impl Hub {
         if peer.pending.len() >= limit {
             let wait = std::time::Duration::from_secs(1);
             return Err(Error::rate_limited("too many open requests", wait));
+        }
+        let is_granted = match kind {
+            ResourceKind::Whip => caller.grants.may_publish(&peer.stream),
+            ResourceKind::Whep => caller.grants.may_watch(&peer.stream),
+        };
+        if !is_granted {
+            return Err(not_granted("this stream any more"));
+        }
+        if peer.user.id == caller.user.id {
+            let expires_at = now.mono_at(caller.expires_at_ms);
+            self.context.peers.extend(media, expires_at);
         }
         if let Some(peer) = self.context.peers.get_mut(media) {
             peer.pending.push_back(Pending {
