@@ -28,6 +28,7 @@ mod connection;
 mod dispatch;
 mod media;
 mod request;
+mod resource;
 
 /// A WebSocket that was upgraded and authenticated.
 #[derive(Debug, Clone)]
