@@ -8,7 +8,7 @@ use crate::directory;
 use crate::error::Error;
 use crate::grants::Caller;
 use crate::id::{Channel, RequestId, StreamName, UserId};
-use crate::live::Deferred;
+use crate::live::{Deferred, Wanted};
 use crate::media::MediaIntent;
 use crate::message::ServerMessage;
 use crate::message::connection::AppMessage;
@@ -19,16 +19,17 @@ use crate::time::Now;
 
 impl Hub {
     pub(super) fn request(&mut self, now: Now, request: RequestId, caller: Caller, ask: Request) {
-        let stream = match &ask {
+        let (stream, wanted) = match ask {
             Request::Admit { channel } => {
-                if !caller.grants.may_subscribe(channel) {
+                if !caller.grants.may_subscribe(&channel) {
                     let error = Error::forbidden(format!("the token does not grant {channel}"));
                     return self.answer_at_once(request, Err(error));
                 }
                 match channel {
-                    Channel::Live(stream) => stream.clone(),
+                    Channel::Live(stream) => (stream, Wanted::Admission),
                     Channel::Chat(_) => {
                         self.context.requests.insert(request, Awaiting::Store);
+                        let ask = Request::Admit { channel };
                         return self
                             .chat
                             .request(&mut self.context, now, request, caller, ask);
@@ -38,17 +39,21 @@ impl Hub {
                     }
                 }
             }
-            Request::WhipPublish { stream, .. } => {
-                if !caller.grants.may_publish(stream) {
+            Request::WhipPublish { stream, offer } => {
+                if !caller.grants.may_publish(&stream) {
                     return self.answer_at_once(request, Err(not_granted("publish")));
                 }
-                stream.clone()
+                (stream, Wanted::Publish { offer })
             }
-            Request::WhepWatch { stream, .. } => {
-                if !caller.grants.may_watch(stream) {
+            Request::WhepWatch {
+                stream,
+                offer,
+                wait,
+            } => {
+                if !caller.grants.may_watch(&stream) {
                     return self.answer_at_once(request, Err(not_granted("watch")));
                 }
-                stream.clone()
+                (stream, Wanted::Watch { offer, wait })
             }
             Request::Patch {
                 resource,
@@ -60,8 +65,8 @@ impl Hub {
                     now,
                     request,
                     &caller,
-                    resource,
-                    *kind,
+                    &resource,
+                    kind,
                     if_match.as_deref(),
                     fragment,
                 );
@@ -71,7 +76,7 @@ impl Hub {
                 return;
             }
             Request::Delete { resource, kind } => {
-                let result = self.delete(now, &caller, resource, *kind);
+                let result = self.delete(now, &caller, &resource, kind);
                 return self.answer_at_once(request, result);
             }
             Request::ListStreams => {
@@ -81,14 +86,14 @@ impl Hub {
                 return self.answer_at_once(request, Ok(Reply::Streams(streams)));
             }
             Request::GetStream { stream } => {
-                let result = self.detail(&caller, stream);
+                let result = self.detail(&caller, &stream);
                 return self.answer_at_once(request, result);
             }
             Request::EndStream { stream } => {
-                let result = self.end_by_api(now, &caller, stream);
+                let result = self.end_by_api(now, &caller, &stream);
                 return self.answer_at_once(request, result);
             }
-            Request::CreateRoom { .. }
+            ask @ (Request::CreateRoom { .. }
             | Request::ListRooms { .. }
             | Request::GetRoom { .. }
             | Request::ChangeRoom { .. }
@@ -98,31 +103,37 @@ impl Hub {
             | Request::Block { .. }
             | Request::Unblock { .. }
             | Request::ListBlocks
-            | Request::GetPresence { .. } => {
+            | Request::GetPresence { .. }) => {
                 self.context.requests.insert(request, Awaiting::Store);
                 return self
                     .chat
                     .request(&mut self.context, now, request, caller, ask);
             }
-            Request::Notify(_)
+            ask @ (Request::Notify(_)
             | Request::ListNotifications { .. }
             | Request::MarkNotificationRead { .. }
             | Request::MarkAllNotificationsRead
             | Request::GetPreferences
             | Request::SetPreferences(_)
             | Request::ChangeFollowers { .. }
-            | Request::ListFollowers { .. } => {
+            | Request::ListFollowers { .. }) => {
                 self.context.requests.insert(request, Awaiting::Store);
                 return self
                     .notifications
                     .request(&mut self.context, now, request, caller, ask);
             }
             Request::DisconnectUser { user, reason } => {
-                let result = self.disconnect_user(&caller, user, reason.as_deref());
+                let result = self.disconnect_user(&caller, &user, reason.as_deref());
                 return self.answer_at_once(request, result);
             }
-            Request::Publish { .. } => {
-                let result = self.publish_by_api(now, &caller, ask);
+            Request::Publish {
+                channel,
+                user,
+                kind,
+                payload,
+            } => {
+                let message = AppMessage { kind, payload };
+                let result = self.publish_by_api(now, &caller, channel, user, message);
                 return self.answer_at_once(request, result);
             }
         };
@@ -131,7 +142,7 @@ impl Hub {
         let deferred = Deferred::Http {
             request,
             caller,
-            ask,
+            wanted,
         };
         self.carry_out_or_defer(now, &stream, deferred);
     }
@@ -157,16 +168,14 @@ impl Hub {
     }
 
     /// Says something of the application's own to a channel.
-    fn publish_by_api(&mut self, now: Now, caller: &Caller, ask: Request) -> Result<Reply, Error> {
-        let Request::Publish {
-            channel,
-            user,
-            kind,
-            payload,
-        } = ask
-        else {
-            return Err(Error::not_found("there is no such request"));
-        };
+    fn publish_by_api(
+        &mut self,
+        now: Now,
+        caller: &Caller,
+        channel: Channel,
+        user: Option<UserId>,
+        message: AppMessage,
+    ) -> Result<Reply, Error> {
         if !caller.grants.admin {
             return Err(not_granted("admin"));
         }
@@ -185,7 +194,7 @@ impl Hub {
             channel,
             audience,
             position: None,
-            message: ServerMessage::AppMessage(AppMessage { kind, payload }),
+            message: ServerMessage::AppMessage(message),
             at_ms: now.wall_ms,
         });
         Ok(Reply::Done)
@@ -204,26 +213,22 @@ impl Hub {
         stream: &StreamName,
         request: RequestId,
         caller: Caller,
-        ask: Request,
+        wanted: Wanted,
     ) {
         if !self.context.requests.contains_key(&request) {
             // Whoever asked has hung up while the state was loaded.
             return;
         }
-        let result = self.with_live(stream, |live, context| match ask {
-            Request::Admit { .. } => {
+        let result = self.with_live(stream, |live, context| match wanted {
+            Wanted::Admission => {
                 live.admit(now, &caller)?;
                 context.reply(request, Ok(Reply::Done));
                 Ok(())
             }
-            Request::WhipPublish { offer, .. } => {
-                live.whip_publish(context, now, request, &caller, offer)
-            }
-            Request::WhepWatch { offer, wait, .. } => {
+            Wanted::Publish { offer } => live.whip_publish(context, now, request, &caller, offer),
+            Wanted::Watch { offer, wait } => {
                 live.whep_watch(context, now, request, caller, offer, wait)
             }
-            // Everything else was answered without a stream's state.
-            _ => Ok(()),
         });
         if let Some(Err(error)) = result {
             self.context.reply(request, Err(error));

@@ -43,7 +43,7 @@ impl Hub {
         resource: &str,
         kind: ResourceKind,
         if_match: Option<&str>,
-        fragment: &str,
+        fragment: String,
     ) -> Result<(), Error> {
         let limit = self.context.config.live.pending_media_requests_max;
         let (media, peer) = self.own_resource(caller, resource, side_of(kind))?;
@@ -79,10 +79,8 @@ impl Hub {
         self.context
             .requests
             .insert(request, Awaiting::Media(media));
-        self.context.ask_media(MediaIntent::Patch {
-            media,
-            fragment: fragment.to_owned(),
-        });
+        self.context
+            .ask_media(MediaIntent::Patch { media, fragment });
         Ok(())
     }
 
