@@ -9,6 +9,7 @@ mod camera;
 mod media;
 mod peer;
 mod random;
+mod svc;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,6 +21,7 @@ pub use camera::Publishing;
 pub use media::{Frame, Received, Viewing};
 pub use peer::Watching;
 pub use random::Random;
+pub use svc::Layering;
 
 use crate::config::{Config, Identity};
 use crate::event::{Command, Event, Output, Selection};
@@ -178,6 +180,11 @@ impl Sim {
     /// A publisher stops or resumes sending a layer, all of its pictures (`None`) included.
     pub fn set_sending(&mut self, publisher: PeerKey, rid: Option<&str>, is_sending: bool) {
         self.peer_mut(publisher).set_sending(rid, is_sending);
+    }
+
+    /// A publisher sends only so many of its spatial layers, for lack of bandwidth.
+    pub fn set_spatial(&mut self, publisher: PeerKey, layers: u8) {
+        self.peer_mut(publisher).set_spatial(layers);
     }
 
     /// Gives a command to a shard and lets its turn end.

@@ -17,7 +17,7 @@ use crate::id::{PeerId, StreamId};
 use crate::peer::{Peer, Role, Unrouted};
 use crate::publisher::Route;
 use crate::relay;
-use crate::subscriber::Outcome;
+use crate::subscriber::{Outcome, Switched};
 use crate::track::{Changes, Format};
 
 /// What makes a keyframe wanted.
@@ -37,7 +37,10 @@ impl Shard {
         };
         let stream_id = peer.stream;
         let is_red = route.is_red(rtp.header.payload_type);
-        let packet = packet(route, rtp);
+        let mut packet = packet(route, rtp);
+        if let Role::Publisher(publisher) = &mut peer.role {
+            publisher.read_dependency(&mut packet);
+        }
         let Some(stream) = stream_mut(&mut self.streams, stream_id) else {
             return;
         };
@@ -130,6 +133,7 @@ impl Shard {
         );
         if track.format != format {
             track.format = format;
+            track.forget_spatial();
             self.handle_tracks_changed(now, stream_id);
         }
         self.handle_packet(now, id, route, unrouted.packet);
@@ -148,7 +152,7 @@ impl Shard {
         let mut copies = 0;
         let mut needs_keyframe = false;
         let mut broken: SmallVec<[PeerId; 0]> = SmallVec::new();
-        let mut switched: SmallVec<[(PeerId, LayerReason); 4]> = SmallVec::new();
+        let mut switched: SmallVec<[(PeerId, Switched); 4]> = SmallVec::new();
         // Sound without its RED, made when the first viewer needs it.
         let mut primary: Option<Option<Arc<[u8]>>> = None;
         for &viewer in &stream.viewers {
@@ -164,7 +168,7 @@ impl Shard {
                     ssrc,
                     payload_types,
                     mut egress,
-                    switched: reason,
+                    switched: change,
                 }) => {
                     let pt = match (is_red, payload_types.red) {
                         (false, _) => payload_types.main,
@@ -185,8 +189,8 @@ impl Shard {
                         peer.is_dirty = true;
                         self.dirty_peers.push(viewer);
                     }
-                    if let Some(reason) = reason {
-                        switched.push((viewer, reason));
+                    if let Some(change) = change {
+                        switched.push((viewer, change));
                     }
                 }
                 Ok(Outcome::NeedsKeyframe) => needs_keyframe = true,
@@ -208,8 +212,8 @@ impl Shard {
                 _ => {}
             }
         }
-        for (viewer, reason) in switched {
-            self.tell_layer(stream_id, track, packet.slot, viewer, reason);
+        for (viewer, change) in switched {
+            self.tell_layer(stream_id, track, packet.slot, viewer, change);
         }
         if needs_keyframe {
             self.request_keyframe(now, stream_id, track, packet.slot, Cause::Switched);
@@ -225,14 +229,14 @@ impl Shard {
         track: u16,
         slot: u8,
         viewer: PeerId,
-        reason: LayerReason,
+        Switched { reason, spatial }: Switched,
     ) {
         if reason != LayerReason::Started {
             self.stats.layer_switches += 1;
         }
         let layer = self.streams[stream.index]
             .track(track)
-            .map(|track| track.layer_info(slot))
+            .map(|track| track.layer_info(slot, spatial))
             .unwrap_or_default();
         self.tell(Event::Layer {
             peer: viewer.key,
