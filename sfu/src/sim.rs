@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 pub use str0m_netem::{NetemConfig, Probability, RandomLoss};
 
+pub use crate::shard::Fault;
 pub use camera::Publishing;
 pub use media::{Frame, Received, Viewing};
 pub use peer::Watching;
@@ -192,6 +193,17 @@ impl Sim {
         let now = self.now;
         self.host(shard).shard.handle_command(now, command);
         self.settle();
+    }
+
+    /// Lets everything panic that a shard does for a peer at some point. The next peer has the key
+    /// [`Self::next_key`].
+    pub fn inject_fault(&mut self, shard: ShardId, peer: PeerKey, fault: Fault) {
+        self.host(shard).shard.inject_fault(peer, fault);
+    }
+
+    /// The key of the peer that comes next.
+    pub fn next_key(&self) -> PeerKey {
+        self.next_peer().0
     }
 
     /// A datagram from anywhere arrives at a shard.

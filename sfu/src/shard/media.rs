@@ -1,6 +1,5 @@
 //! Hot path. A packet's way from its publisher to every viewer, and keyframe requests' way back.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,6 +7,7 @@ use smallvec::SmallVec;
 use str0m::media::Mid;
 use str0m::rtp::{ExtensionValues, RedDecoder, RtpPacket};
 
+use super::fault::{self, Fault};
 use super::{Shard, peer_mut, stream_mut};
 use crate::event::{Event, Kind, LayerReason, PublisherStats};
 use crate::forward::codec;
@@ -37,10 +37,19 @@ impl Shard {
         };
         let stream_id = peer.stream;
         let is_red = route.is_red(rtp.header.payload_type);
-        let mut packet = packet(route, rtp);
-        if let Role::Publisher(publisher) = &mut peer.role {
-            publisher.read_dependency(&mut packet);
-        }
+        let trap = &self.trap;
+        let packet = fault::contain(|| {
+            trap.spring(id.key, Fault::Packet);
+            let mut packet = packet(route, rtp);
+            if let Role::Publisher(publisher) = &mut peer.role {
+                publisher.read_dependency(&mut packet);
+            }
+            packet
+        });
+        let Some(packet) = packet else {
+            self.drop_broken(now, id);
+            return;
+        };
         let Some(stream) = stream_mut(&mut self.streams, stream_id) else {
             return;
         };
@@ -162,14 +171,22 @@ impl Shard {
             let Role::Viewer(subscriber) = &mut peer.role else {
                 continue;
             };
-            let outcome = catch_unwind(AssertUnwindSafe(|| subscriber.forward(track, packet)));
+            let trap = &self.trap;
+            let outcome = fault::contain(|| {
+                trap.spring(viewer.key, Fault::Forward);
+                subscriber.forward(track, packet)
+            });
+            let Some(outcome) = outcome else {
+                broken.push(viewer);
+                continue;
+            };
             match outcome {
-                Ok(Outcome::Send {
+                Outcome::Send {
                     ssrc,
                     payload_types,
                     mut egress,
                     switched: change,
-                }) => {
+                } => {
                     let pt = match (is_red, payload_types.red) {
                         (false, _) => payload_types.main,
                         (true, Some(red)) => red,
@@ -183,7 +200,10 @@ impl Shard {
                             payload_types.main
                         }
                     };
-                    peer.write(ssrc, pt, packet, egress);
+                    if fault::contain(|| peer.write(ssrc, pt, packet, egress)).is_none() {
+                        broken.push(viewer);
+                        continue;
+                    }
                     copies += 1;
                     if !peer.is_dirty {
                         peer.is_dirty = true;
@@ -193,10 +213,9 @@ impl Shard {
                         switched.push((viewer, change));
                     }
                 }
-                Ok(Outcome::NeedsKeyframe) => needs_keyframe = true,
-                Ok(Outcome::Undecodable) => self.stats.packets_dropped.undecodable += 1,
-                Ok(Outcome::Kept | Outcome::NotReady) => {}
-                Err(_) => broken.push(viewer),
+                Outcome::NeedsKeyframe => needs_keyframe = true,
+                Outcome::Undecodable => self.stats.packets_dropped.undecodable += 1,
+                Outcome::Kept | Outcome::NotReady => {}
             }
         }
         if copies > 0 {
@@ -411,7 +430,15 @@ impl Shard {
         let Role::Viewer(subscriber) = &mut peer.role else {
             return;
         };
-        let assignment = subscriber.assign(&self.streams[stream.index].tracks);
+        let (trap, tracks) = (&self.trap, &self.streams[stream.index].tracks);
+        let assignment = fault::contain(|| {
+            trap.spring(id.key, Fault::Assign);
+            subscriber.assign(tracks)
+        });
+        let Some(assignment) = assignment else {
+            self.drop_broken(now, id);
+            return;
+        };
         let mut offer = None;
         if !assignment.missing.is_empty() && peer.can_offer() {
             self.drive(now, id, |peer, sink| {
