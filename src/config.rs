@@ -93,7 +93,7 @@ pub struct Sfu {
 /// The database.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Store {
-    /// `sqlite://path`, `sqlite::memory:`, or `postgres://user:password@host/database`.
+    /// `sqlite://path`, or `sqlite::memory:`.
     pub url: String,
 }
 

@@ -42,14 +42,6 @@ struct Subscription {
     payload_types: Option<PayloadTypes>,
 }
 
-/// What a viewer receives from a packet on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Switched {
-    pub(crate) reason: LayerReason,
-    /// The highest spatial layer inside the encoding, `None` for all there are.
-    pub(crate) spatial: Option<u8>,
-}
-
 /// What became of a packet for this viewer.
 #[expect(
     clippy::large_enum_variant,
@@ -61,8 +53,7 @@ pub(crate) enum Outcome {
         ssrc: str0m::rtp::Ssrc,
         payload_types: PayloadTypes,
         egress: packet::Egress,
-        /// Set when the layer changes with this packet.
-        switched: Option<Switched>,
+        switched: Option<LayerReason>,
     },
     /// Not wanted, or not yet.
     Kept,
@@ -202,10 +193,7 @@ impl Subscriber {
                 ssrc: egress.ssrc,
                 payload_types,
                 egress: forwarded.egress,
-                switched: forwarded.switched.map(|reason| Switched {
-                    reason,
-                    spatial: line.forwarder.spatial(),
-                }),
+                switched: forwarded.switched,
             },
             None if line.forwarder.wants_keyframe() == Some(packet.slot) => Outcome::NeedsKeyframe,
             None => Outcome::Kept,

@@ -28,7 +28,6 @@ mod connection;
 mod dispatch;
 mod media;
 mod request;
-mod resource;
 
 /// A WebSocket that was upgraded and authenticated.
 #[derive(Debug, Clone)]
@@ -109,7 +108,7 @@ pub enum Output {
 /// Why the hub asked to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// A session's heartbeat, idle timeout, token or resume window; the token behind a WHIP or WHEP connection.
+    /// A session's heartbeat, idle timeout, token or resume window.
     Session,
     /// Something of a live stream: counts, grace, waiting requests.
     Live,
@@ -139,7 +138,6 @@ pub struct Hub {
 enum Timer {
     Session(Key),
     Parting(SessionId),
-    Peers,
     Live(StreamName),
     Directory,
     Chat,
@@ -317,10 +315,6 @@ impl Hub {
                     } = &mut self.context;
                     sessions.cut_parting(socket, outputs);
                 }
-                Timer::Peers => {
-                    self.context.peers.scheduled = None;
-                    self.expire_peers(now);
-                }
                 Timer::Live(stream) => {
                     if let Some(live) = self.lives.get_mut(&stream) {
                         live.scheduled = None;
@@ -358,7 +352,7 @@ impl Hub {
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
         let (at, timer) = self.timers.first()?;
         let reason = match timer {
-            Timer::Session(_) | Timer::Parting(_) | Timer::Peers => Reason::Session,
+            Timer::Session(_) | Timer::Parting(_) => Reason::Session,
             Timer::Live(_) => Reason::Live,
             Timer::Directory => Reason::Directory,
             Timer::Chat => Reason::Chat,
@@ -481,14 +475,10 @@ impl Hub {
         let deadline = self.chat.deadline(&self.context);
         self.timers
             .schedule(&Timer::Chat, &mut self.chat.scheduled, deadline);
-        let deadline = self.notifications.deadline(&self.context);
+        let deadline = self.notifications.deadline(now);
         let scheduled = &mut self.notifications.scheduled;
         self.timers
             .schedule(&Timer::Notifications, scheduled, deadline);
-        let peers = &mut self.context.peers;
-        let deadline = peers.first_expiry();
-        self.timers
-            .schedule(&Timer::Peers, &mut peers.scheduled, deadline);
         // Messages of this turn may have overflowed an outbox.
         while let Some(key) = self.context.sessions.next_ending() {
             self.finish_ending(now, key);

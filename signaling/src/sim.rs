@@ -43,6 +43,8 @@ pub struct World {
     pub is_store_down: bool,
     /// While set, the store does what it is asked and answers that it is unavailable: its word was lost on the way.
     pub is_store_mute: bool,
+    /// After this many requests that it carries out, the store answers once that it is unavailable.
+    pub store_fails_after: Option<u32>,
     /// While set, the store does what it is asked and its answers wait for [`World::run`] without it.
     pub is_store_held: bool,
     /// While set, publications wait for [`World::run`] without it.
@@ -82,6 +84,7 @@ impl World {
             store: Store::default(),
             is_store_down: false,
             is_store_mute: false,
+            store_fails_after: None,
             is_store_held: false,
             is_broker_held: false,
             refusal: None,
@@ -395,6 +398,13 @@ impl World {
         if self.is_store_down {
             return lost();
         }
+        self.store_fails_after = match self.store_fails_after {
+            Some(0) => {
+                self.store_fails_after = None;
+                return lost();
+            }
+            left => left.map(|left| left - 1),
+        };
         let result = self.store.carry_out(op);
         if self.is_store_mute { lost() } else { result }
     }

@@ -131,8 +131,6 @@ pub struct Snapshot {
     pub idle_closes: u64,
     /// Sessions closed because their token ended.
     pub token_expiries: u64,
-    /// WHIP and WHEP connections, and publishers without a session, closed because their token ended.
-    pub media_token_expiries: u64,
     /// Subscriptions with `since` that were served without a gap.
     pub recoveries: u64,
     /// Subscriptions with `since` whose gap was larger than the history.
@@ -149,6 +147,22 @@ pub struct Snapshot {
     pub streams_started: u64,
     /// Streams ended.
     pub streams_ended: u64,
+    /// Notifications stored, one for each recipient; a folded one counts again.
+    pub notifications: u64,
+    /// Parts of requests to notify that were there already.
+    pub notification_repeats: u64,
+    /// Batches sent to users who listen.
+    pub notification_batches: u64,
+    /// Of these, sent before their window ended because they were full.
+    pub notification_batches_full: u64,
+    /// Times that a stored notification was never told here, found out by the next one, and asked of the store.
+    pub notification_gaps: u64,
+    /// Messages and streams of which nobody, or not everybody, was notified: the store failed, or too many were waiting.
+    pub notices_dropped: u64,
+    /// Streams that went live again before their followers were to be told again.
+    pub live_notices_suppressed: u64,
+    /// Rows deleted because they were too old.
+    pub notifications_purged: u64,
     /// Store requests that failed.
     pub store_failures: u64,
     /// Requests refused because a queue or table of the hub was full.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redred_signaling::sim::{World, streamer, viewer};
-use redred_signaling::{CloseCode, Config};
+use redred_signaling::{CloseCode, Config, Reason};
 use serde_json::{Value, json};
 
 const LIVE: &str = "live:ana";
@@ -128,5 +128,6 @@ fn the_last_leave_empties_the_hub() {
     assert_eq!(stats.channels, 0);
     assert_eq!(stats.sessions_resumable + stats.sessions_live, 0);
     assert_eq!(stats.live_viewers, 0);
-    assert_eq!(world.hub.poll_timeout(), None);
+    let due = world.hub.poll_timeout().map(|(_, reason)| reason);
+    assert_eq!(due, Some(Reason::Notifications), "only their retention");
 }

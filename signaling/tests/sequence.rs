@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use redred_signaling::media::{MediaId, MediaReply};
 use redred_signaling::sim::{World, streamer, viewer};
-use redred_signaling::{Config, SessionId};
+use redred_signaling::{Config, Reason, SessionId};
 use serde_json::{Value, json};
 
 const SEEDS: [u64; 6] = [1, 2, 3, 5, 8, 13];
@@ -194,7 +194,8 @@ impl Run {
         assert_eq!(stats.channels, 0, "seed {seed}");
         assert_eq!(stats.live_viewers, 0, "seed {seed}");
         assert_eq!(stats.sessions_resumable, 0, "seed {seed}");
-        assert_eq!(self.world.hub.poll_timeout(), None, "seed {seed}");
+        let due = self.world.hub.poll_timeout().map(|(_, reason)| reason);
+        assert_eq!(due, Some(Reason::Notifications), "seed {seed}");
         assert!(
             stats.comments > 0 && stats.moderations > 0,
             "seed {seed}: too tame"

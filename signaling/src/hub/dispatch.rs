@@ -326,8 +326,8 @@ impl Hub {
             Deferred::Http {
                 request,
                 caller,
-                wanted,
-            } => self.carry_out_request(now, stream, request, caller, wanted),
+                ask,
+            } => self.carry_out_request(now, stream, request, caller, ask),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::message::ServerMessage;
 use crate::message::live::{
     EndReason, StreamEnded, StreamStarted, StreamStats, StreamUpdated, TracksChanged,
 };
+use crate::notifications::Notice;
 use crate::peers::Owner;
 use crate::store::{self, StoreOp};
 use crate::time::{Now, millis};
@@ -124,6 +125,7 @@ impl Live {
             tags: run.tags.clone(),
             at_ms: now.wall_ms,
         };
+        context.notices.push_back(Notice::stream_live(&started));
         self.room
             .publish(context, now, &ServerMessage::StreamStarted(started));
         self.ask_store(context, StoreOp::StreamStarted(record), Then::Record);

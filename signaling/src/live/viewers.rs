@@ -212,7 +212,8 @@ impl Live {
         wire_id: String,
     ) -> MediaId {
         let user = caller.user.clone();
-        let media = self.new_peer(context, now, caller, Side::Viewer, owner, wire_id);
+        let phase = Phase::Reserved;
+        let media = self.new_peer(context, user.clone(), Side::Viewer, owner, wire_id, phase);
         self.viewers.media.insert(media, user.id.clone());
         let person = Person {
             role: self.role(caller),
