@@ -1,33 +1,183 @@
-//! Chat: rooms, their members, messages and positions, and who is here.
+//! Chat: rooms loaded on demand, their members, messages and positions, everybody's list of rooms, and who is here.
+//!
+//! A message is checked in memory, stored, acknowledged, then said to the room. What one room needs is in `chat/room.rs`;
+//! here is which rooms are in memory, and what concerns several of them.
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
+
+use serde_json::Value;
 
 use crate::api;
 use crate::broker::Publication;
-use crate::context::Context;
-use crate::error::Error;
+use crate::close::CloseCode;
+use crate::context::{Context, object};
+use crate::error::{Error, ErrorCode};
 use crate::grants::Caller;
-use crate::id::{Channel, RequestId, RoomId};
+use crate::id::{Channel, RoomId, UserId};
+use crate::live::unavailable_store;
 use crate::message::ClientMessage;
-use crate::message::connection::Position;
-use crate::session::Key;
+use crate::message::chat::{History, MessageView, RoomView, WriteMessage};
+use crate::message::connection::{Empty, Position};
+use crate::peers::Requester;
+use crate::people::{Arrival, People};
+use crate::session::{Fate, Key};
+use crate::stats::Snapshot;
+use crate::store::chat::{ChatOk, ChatOp, RoomChange};
 use crate::store::{StoreError, StoreOk};
-use crate::time::Now;
+use crate::time::{Now, rfc3339};
+use crate::timer::Timers;
+
+mod attachment;
+mod feed;
+mod groups;
+mod list;
+mod messages;
+mod positions;
+mod quota;
+mod requests;
+mod room;
+mod view;
+
+use list::{List, Read};
+use positions::Mark;
+use quota::Quota;
+use requests::{ask_store, see};
+use room::{Room, Turn};
 
 /// What follows when the store has answered.
 #[derive(Debug)]
-pub(crate) enum Then {}
+pub(crate) enum Then {
+    /// A room that is needed is there.
+    Load(RoomId),
+    /// What a room in memory has asked.
+    Room(RoomId, room::Then),
+    /// The list of a session.
+    List { key: Key, ticket: u64 },
+    /// A page of somebody's rooms.
+    Rooms(Asker),
+    /// A room was created, or was there.
+    Created(Asker),
+    /// Messages were found.
+    Found(Asker),
+    /// Whom somebody blocks.
+    Blocks(Asker),
+    /// Whether somebody may block one more.
+    MayBlock { asker: Asker, user: UserId },
+    /// A block was set or lifted.
+    Block {
+        asker: Asker,
+        user: UserId,
+        on: bool,
+    },
+    /// What is known about somebody.
+    Presence { asker: Asker, user: UserId },
+    /// Nothing waits for it.
+    Seen,
+}
+
+/// Who asks, and is answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    requester: Requester,
+    caller: Caller,
+}
+
+impl Asker {
+    /// Whether it is an application or an operator, over HTTP: they need not be members.
+    fn is_platform_admin(&self) -> bool {
+        self.caller.grants.admin && matches!(self.requester, Requester::Http(_))
+    }
+
+    fn fail(&self, context: &mut Context, now: Now, error: Error) {
+        context.fail(now, self.requester.clone(), error);
+    }
+
+    fn reply(&self, context: &mut Context, result: Result<api::Reply, Error>) {
+        if let Requester::Http(request) = self.requester {
+            context.reply(request, result);
+        }
+    }
+}
+
+/// What is asked of one room.
+#[derive(Debug)]
+enum Ask {
+    Subscribe(Option<Position>),
+    Admit,
+    Get,
+    Write(WriteMessage, Option<UserId>),
+    Edit { id: String, text: String },
+    Delete { id: String },
+    Typing(bool),
+    Mark(Mark, u64),
+    History(History),
+    Change(RoomChange),
+}
+
+/// What came of it.
+enum Answer {
+    Done,
+    Posted {
+        message: MessageView,
+        is_new: bool,
+    },
+    Changed {
+        id: String,
+        seq: u64,
+    },
+    Marked {
+        up_to_seq: u64,
+        unread: u64,
+    },
+    Messages {
+        messages: Vec<MessageView>,
+        has_more: bool,
+    },
+    Room(RoomView),
+}
+
+/// A room that somebody needs.
+#[derive(Debug)]
+enum Slot {
+    Loading {
+        deferred: VecDeque<(Asker, Ask)>,
+        /// The newest position that was published meanwhile.
+        seen_seq: u64,
+        /// Blocks changed meanwhile: what is loaded may be older.
+        is_overtaken: bool,
+    },
+    Ready(Box<Room>),
+}
 
 /// Rooms in memory and who follows them.
 #[derive(Debug)]
 pub(crate) struct Chat {
+    rooms: BTreeMap<RoomId, Slot>,
+    /// Loaded rooms of each user.
+    rooms_of: BTreeMap<UserId, BTreeSet<RoomId>>,
+    /// Loaded rooms that nobody needs, the longest idle first.
+    idle: BTreeSet<(Instant, RoomId)>,
+    people: People,
+    list: List,
+    quota: Quota,
+    timers: Timers<RoomId>,
     /// The moment its timer is set to.
     pub(crate) scheduled: Option<Instant>,
 }
 
 impl Chat {
-    pub(crate) fn new() -> Self {
-        Self { scheduled: None }
+    pub(crate) fn new(context: &mut Context) -> Self {
+        Self {
+            rooms: BTreeMap::new(),
+            rooms_of: BTreeMap::new(),
+            idle: BTreeSet::new(),
+            people: People::default(),
+            list: List::new(context),
+            quota: Quota::default(),
+            timers: Timers::new(),
+            scheduled: None,
+        }
     }
 
     /// Subscribes a session to a room. `id` is none for the channel of the path.
@@ -37,10 +187,10 @@ impl Chat {
         now: Now,
         key: Key,
         id: Option<String>,
-        _room: &RoomId,
-        _since: Option<Position>,
+        room: &RoomId,
+        since: Option<Position>,
     ) {
-        context.refuse(now, key, id, Error::unavailable("chat is not there"));
+        self.ask_of_session(context, now, key, id, room, Ask::Subscribe(since));
     }
 
     /// Subscribes a session to the list of its own rooms.
@@ -51,11 +201,36 @@ impl Chat {
         key: Key,
         id: Option<String>,
     ) {
-        context.refuse(now, key, id, Error::unavailable("chat is not there"));
+        let Some(session) = context.sessions.get(key) else {
+            return;
+        };
+        let user = session.caller.user.id.clone();
+        let opened = self
+            .quota
+            .open_read(&context.config.rooms, &mut context.stats);
+        if let Err(error) = opened {
+            return context.refuse(now, key, id, error);
+        }
+        let ticket = self.list.begin(context, key, id);
+        read_list(context, user, key, ticket);
     }
 
     /// Ends a subscription to a room or to the list.
-    pub(crate) fn unsubscribe(&mut self, _context: &mut Context, _key: Key, _channel: &Channel) {}
+    pub(crate) fn unsubscribe(
+        &mut self,
+        context: &mut Context,
+        now: Now,
+        key: Key,
+        channel: &Channel,
+    ) {
+        match channel {
+            Channel::Chat(id) => {
+                self.with_room(context, now, id, |room, turn| room.unsubscribe(turn, key));
+            }
+            Channel::Chats => self.list.unsubscribe(context, key),
+            Channel::Live(_) | Channel::Streams | Channel::Notifications => {}
+        }
+    }
 
     /// A message about a room.
     pub(crate) fn message(
@@ -64,58 +239,650 @@ impl Chat {
         now: Now,
         key: Key,
         id: Option<String>,
-        _room: &RoomId,
-        _message: ClientMessage,
+        room: &RoomId,
+        message: ClientMessage,
     ) {
-        context.refuse(now, key, id, Error::unavailable("chat is not there"));
+        let Some(session) = context.sessions.get(key) else {
+            return;
+        };
+        match ask_of(message, &session.caller.user.id) {
+            Ok(ask) => self.ask_of_session(context, now, key, id, room, ask),
+            Err(error) => context.refuse(now, key, id, error),
+        }
     }
 
-    /// A request over HTTP.
-    pub(crate) fn request(
+    fn ask_of_session(
         &mut self,
         context: &mut Context,
-        _now: Now,
-        request: RequestId,
-        _caller: Caller,
-        _ask: api::Request,
+        now: Now,
+        key: Key,
+        id: Option<String>,
+        room: &RoomId,
+        ask: Ask,
     ) {
-        context.reply(request, Err(Error::unavailable("chat is not there")));
+        let Some(session) = context.sessions.get(key) else {
+            return;
+        };
+        let asker = Asker {
+            caller: session.caller.clone(),
+            requester: Requester::Session { key, id },
+        };
+        self.ask(context, now, asker, room, ask);
+    }
+
+    /// Asks something of a room, once it is there.
+    fn ask(&mut self, context: &mut Context, now: Now, asker: Asker, id: &RoomId, ask: Ask) {
+        if !asker.caller.grants.may_enter(id) {
+            let error = Error::forbidden(format!("the token does not grant chat:{id}"));
+            return refuse(context, now, &asker, &ask, id, error);
+        }
+        let pending_max = context.config.rooms.pending_max;
+        match self.rooms.get_mut(id) {
+            Some(Slot::Ready(_)) => return self.carry_out(context, now, asker, id, ask),
+            Some(Slot::Loading { deferred, .. }) if deferred.len() < pending_max => {
+                return deferred.push_back((asker, ask));
+            }
+            Some(Slot::Loading { .. }) => {
+                context.stats.limits_hit += 1;
+                let error = Error::unavailable("the room is being loaded");
+                return asker.fail(context, now, error);
+            }
+            None => {}
+        }
+        if !self.make_room(context) {
+            context.stats.limits_hit += 1;
+            let error = Error::unavailable("too many rooms are in use");
+            return asker.fail(context, now, error);
+        }
+        let slot = Slot::Loading {
+            deferred: VecDeque::from([(asker, ask)]),
+            seen_seq: 0,
+            is_overtaken: false,
+        };
+        self.rooms.insert(id.clone(), slot);
+        let op = Room::load(id, &context.config.rooms);
+        ask_store(context, op, Then::Load(id.clone()));
+    }
+
+    /// Whether one more room fits in memory; one that nobody needs makes room.
+    fn make_room(&mut self, context: &mut Context) -> bool {
+        if self.rooms.len() < context.config.rooms.max_rooms {
+            return true;
+        }
+        let Some((_, id)) = self.idle.first().cloned() else {
+            return false;
+        };
+        context.stats.chat_evictions += 1;
+        self.forget(&id);
+        true
+    }
+
+    fn forget(&mut self, id: &RoomId) {
+        let Some(Slot::Ready(mut room)) = self.rooms.remove(id) else {
+            return;
+        };
+        self.timers.schedule(id, &mut room.scheduled, None);
+        if let Some(since) = room.idle_since {
+            self.idle.remove(&(since, id.clone()));
+        }
+        for user in &room.indexed {
+            unindex(&mut self.rooms_of, user, id);
+        }
+    }
+
+    /// Does with a loaded room what `act` says, with everything else at hand.
+    fn with_room<T>(
+        &mut self,
+        context: &mut Context,
+        now: Now,
+        id: &RoomId,
+        act: impl FnOnce(&mut Room, &mut Turn<'_>) -> T,
+    ) -> Option<T> {
+        let Some(Slot::Ready(room)) = self.rooms.get_mut(id) else {
+            return None;
+        };
+        let mut turn = Turn {
+            context,
+            people: &self.people,
+            quota: &mut self.quota,
+            now,
+        };
+        let done = act(room, &mut turn);
+        self.settle(context, now, id);
+        Some(done)
+    }
+
+    /// Ends what was done to a room: its members are found by user, its timer is set, and it may be idle now.
+    fn settle(&mut self, context: &Context, now: Now, id: &RoomId) {
+        let Some(Slot::Ready(room)) = self.rooms.get_mut(id) else {
+            return;
+        };
+        if !room.indexed.iter().eq(room.members.keys()) {
+            let members: BTreeSet<UserId> = room.members.keys().cloned().collect();
+            for user in room.indexed.difference(&members) {
+                unindex(&mut self.rooms_of, user, id);
+            }
+            for user in members.difference(&room.indexed) {
+                let rooms = self.rooms_of.entry(user.clone()).or_default();
+                rooms.insert(id.clone());
+            }
+            room.indexed = members;
+        }
+        match (room.is_idle(), room.idle_since) {
+            (true, None) => {
+                room.idle_since = Some(now.mono);
+                self.idle.insert((now.mono, id.clone()));
+            }
+            (false, Some(since)) => {
+                room.idle_since = None;
+                self.idle.remove(&(since, id.clone()));
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+        let deadline = room.deadline(&context.config.rooms);
+        self.timers.schedule(id, &mut room.scheduled, deadline);
+    }
+
+    fn carry_out(&mut self, context: &mut Context, now: Now, asker: Asker, id: &RoomId, ask: Ask) {
+        if let Requester::Session { key, .. } = asker.requester
+            && !context.sessions.is_attached(key)
+        {
+            return;
+        }
+        let is_path = is_path(context, &asker, &ask, id);
+        let who = asker.clone();
+        let result = self.with_room(context, now, id, |room, turn| {
+            carry_out(room, turn, asker, ask)
+        });
+        match result {
+            Some(Err(error)) if is_path => refuse_path(context, now, &who, error),
+            Some(Err(error)) => who.fail(context, now, error),
+            Some(Ok(())) | None => {}
+        }
+    }
+
+    /// A room that was needed is there, or is not.
+    fn handle_loaded(
+        &mut self,
+        context: &mut Context,
+        now: Now,
+        id: &RoomId,
+        result: Result<ChatOk, StoreError>,
+    ) {
+        let Some(Slot::Loading {
+            deferred,
+            seen_seq,
+            is_overtaken,
+        }) = self.rooms.remove(id)
+        else {
+            return;
+        };
+        let error = match result {
+            Ok(ChatOk::Room(state)) => {
+                let mut room = Room::new(context, state, seen_seq);
+                if is_overtaken {
+                    room.suspect();
+                }
+                self.rooms.insert(id.clone(), Slot::Ready(Box::new(room)));
+                self.with_room(context, now, id, |room, turn| room.catch_up(turn));
+                for (asker, ask) in deferred {
+                    self.carry_out(context, now, asker, id, ask);
+                }
+                return;
+            }
+            Err(StoreError::NotFound) => Error::not_found(format!("there is no room {id}")),
+            Ok(_) | Err(StoreError::Forbidden | StoreError::Unavailable(_)) => unavailable_store(),
+        };
+        for (asker, ask) in deferred {
+            refuse(context, now, &asker, &ask, id, error.clone());
+        }
     }
 
     /// A session has a socket.
-    pub(crate) fn handle_attached(&mut self, _context: &mut Context, _now: Now, _key: Key) {}
+    pub(crate) fn handle_attached(&mut self, context: &mut Context, now: Now, key: Key) {
+        let Some(session) = context.sessions.get(key) else {
+            return;
+        };
+        let user = session.caller.user.clone();
+        match self.people.attach(&user, key) {
+            Arrival::Known => {}
+            Arrival::Renamed => {
+                self.rename(&user.id, &user.name);
+                see(context, &user, now.wall_ms);
+            }
+            Arrival::Came => {
+                context.stats.presence_changes += 1;
+                self.rename(&user.id, &user.name);
+                see(context, &user, now.wall_ms);
+                self.tell_presence(context, now, &user.id);
+            }
+        }
+    }
 
     /// A session has none any more.
-    pub(crate) fn handle_detached(&mut self, _context: &mut Context, _now: Now, _key: Key) {}
+    pub(crate) fn handle_detached(&mut self, context: &mut Context, now: Now, key: Key) {
+        if let Some(session) = context.sessions.get(key) {
+            self.people.detach(now, &session.caller.user.id, key);
+        }
+    }
+
+    /// A user goes by another name from now on.
+    fn rename(&mut self, user: &UserId, name: &str) {
+        for id in self.rooms_of.get(user).into_iter().flatten() {
+            if let Some(Slot::Ready(room)) = self.rooms.get_mut(id)
+                && let Some(member) = room.members.get_mut(user)
+            {
+                name.clone_into(&mut member.user.name);
+            }
+        }
+    }
+
+    /// Tells the rooms of a user that they came or went.
+    fn tell_presence(&mut self, context: &mut Context, now: Now, user: &UserId) {
+        let rooms = self.rooms_of.get(user).cloned().unwrap_or_default();
+        for id in rooms {
+            self.with_room(context, now, &id, |room, turn| {
+                room.tell_presence(turn, user);
+            });
+        }
+    }
+
+    fn handle_gone(&mut self, context: &mut Context, now: Now) {
+        let delay = context.config.rooms.offline_delay;
+        while let Some((user, left_ms)) = self.people.next_gone(now, delay) {
+            context.stats.presence_changes += 1;
+            see(context, &user, left_ms);
+            let rooms = self.rooms_of.get(&user.id).cloned().unwrap_or_default();
+            for id in &rooms {
+                if let Some(Slot::Ready(room)) = self.rooms.get_mut(id)
+                    && let Some(member) = room.members.get_mut(&user.id)
+                {
+                    member.last_seen_ms = Some(left_ms);
+                }
+            }
+            self.tell_presence(context, now, &user.id);
+        }
+    }
+
+    /// A block between two users was set or lifted.
+    fn set_block(
+        &mut self,
+        context: &mut Context,
+        now: Now,
+        user: &UserId,
+        blocked: &UserId,
+        on: bool,
+    ) {
+        for slot in self.rooms.values_mut() {
+            if let Slot::Loading { is_overtaken, .. } = slot {
+                *is_overtaken = true;
+            }
+        }
+        let nowhere = BTreeSet::new();
+        let mine = self.rooms_of.get(user).unwrap_or(&nowhere);
+        let theirs = self.rooms_of.get(blocked).unwrap_or(&nowhere);
+        let shared: Vec<RoomId> = mine.intersection(theirs).cloned().collect();
+        for id in shared {
+            self.with_room(context, now, &id, |room, turn| {
+                room.set_block(turn, user, blocked, on);
+            });
+        }
+    }
 
     /// A session has new grants: what they no longer allow ends here.
-    pub(crate) fn handle_new_grants(&mut self, _context: &mut Context, _now: Now, _key: Key) {}
+    pub(crate) fn handle_new_grants(&mut self, context: &mut Context, now: Now, key: Key) {
+        let Some(session) = context.sessions.get(key) else {
+            return;
+        };
+        let grants = &session.caller.grants;
+        let channels = session.subscriptions.iter();
+        let lost = channels.filter(|channel| !grants.may_subscribe(channel));
+        let lost: Vec<Channel> = lost.cloned().collect();
+        for channel in lost {
+            self.unsubscribe(context, now, key, &channel);
+        }
+        if context.sessions.is_attached(key) {
+            self.handle_attached(context, now, key);
+        }
+    }
 
     /// The store has answered.
     pub(crate) fn handle_stored(
         &mut self,
-        _context: &mut Context,
-        _now: Now,
+        context: &mut Context,
+        now: Now,
         then: Then,
-        _result: Result<StoreOk, StoreError>,
+        result: Result<StoreOk, StoreError>,
     ) {
-        match then {}
+        if matches!(result, Err(StoreError::Unavailable(_))) {
+            context.stats.store_failures += 1;
+        }
+        let result = match result {
+            Ok(StoreOk::Chat(ok)) => Ok(ok),
+            Ok(_) => Err(StoreError::Unavailable(
+                "an answer to something else".to_owned(),
+            )),
+            Err(error) => Err(error),
+        };
+        match then {
+            Then::Load(id) => return self.handle_loaded(context, now, &id, result),
+            Then::Room(id, then) => {
+                self.with_room(context, now, &id, |room, turn| {
+                    handle_stored(room, turn, then, result);
+                });
+                return;
+            }
+            Then::Created(asker) => return self.handle_created(context, now, asker, result),
+            Then::Block { asker, user, on } => {
+                return self.handle_block(context, now, &asker, &user, on, result);
+            }
+            Then::Seen => return,
+            Then::List { .. }
+            | Then::Rooms(_)
+            | Then::Found(_)
+            | Then::Blocks(_)
+            | Then::MayBlock { .. }
+            | Then::Presence { .. } => self.quota.close_read(),
+        }
+        match then {
+            Then::List { key, ticket } => self.handle_list(context, now, key, ticket, result),
+            Then::Rooms(asker) => self.handle_rooms(context, now, &asker, result),
+            Then::Found(asker) => Self::handle_found(context, now, &asker, result),
+            Then::Blocks(asker) => Self::handle_blocks(context, now, &asker, result),
+            Then::MayBlock { asker, user } => {
+                Self::handle_may_block(context, now, asker, user, result);
+            }
+            Then::Presence { asker, user } => {
+                self.handle_presence(context, now, &asker, &user, result);
+            }
+            Then::Load(_) | Then::Room(..) | Then::Created(_) | Then::Block { .. } | Then::Seen => {
+            }
+        }
+    }
+
+    fn handle_list(
+        &mut self,
+        context: &mut Context,
+        now: Now,
+        key: Key,
+        ticket: u64,
+        result: Result<ChatOk, StoreError>,
+    ) {
+        let people = &self.people;
+        let read = self
+            .list
+            .handle_read(context, people, now, key, ticket, result);
+        if let Read::Again { user, ticket } = read {
+            // It was open a moment ago, so there is room for it.
+            let limits = &context.config.rooms;
+            if self.quota.open_read(limits, &mut context.stats).is_ok() {
+                read_list(context, user, key, ticket);
+            }
+        }
     }
 
     /// What was said to a room or a list comes back from the broker.
     pub(crate) fn handle_published(
         &mut self,
-        _context: &mut Context,
-        _now: Now,
-        _publication: Publication,
+        context: &mut Context,
+        now: Now,
+        publication: Publication,
     ) {
+        let Channel::Chat(id) = &publication.channel else {
+            return self.list.handle_published(context, &publication);
+        };
+        let id = id.clone();
+        if let Some(Slot::Loading { seen_seq, .. }) = self.rooms.get_mut(&id) {
+            let seq = publication.position.map_or(0, |position| position.seq);
+            *seen_seq = seq.max(*seen_seq);
+            return;
+        }
+        self.with_room(context, now, &id, |room, turn| {
+            room.handle_published(turn, publication);
+        });
     }
 
     /// When something is next due.
-    pub(crate) fn deadline(&self, _context: &Context) -> Option<Instant> {
-        None
+    pub(crate) fn deadline(&self, context: &Context) -> Option<Instant> {
+        let rooms = self.timers.first().map(|(at, _)| *at);
+        let gone = self.people.deadline(context.config.rooms.offline_delay);
+        rooms.into_iter().chain(gone).min()
     }
 
     /// Does what is due.
-    pub(crate) fn handle_timeout(&mut self, _context: &mut Context, _now: Now) {}
+    pub(crate) fn handle_timeout(&mut self, context: &mut Context, now: Now) {
+        self.handle_gone(context, now);
+        let linger = context.config.rooms.linger;
+        while let Some(id) = self.timers.pop_due(now.mono) {
+            let Some(Slot::Ready(room)) = self.rooms.get_mut(&id) else {
+                continue;
+            };
+            room.scheduled = None;
+            if room
+                .idle_since
+                .is_some_and(|since| since + linger <= now.mono)
+            {
+                self.forget(&id);
+                continue;
+            }
+            self.with_room(context, now, &id, |room, turn| room.handle_timeout(turn));
+        }
+    }
+
+    /// Fills in what is counted when it is asked for.
+    pub(crate) fn fill_stats(&self, stats: &mut Snapshot) {
+        stats.chat_rooms = self.rooms.len() as u64;
+        stats.people_online = self.people.len() as u64;
+    }
+}
+
+/// What a message asks of a room.
+fn ask_of(message: ClientMessage, user: &UserId) -> Result<Ask, Error> {
+    Ok(match message {
+        ClientMessage::ChatMessage(write) => Ask::Write(write, None),
+        ClientMessage::EditMessage(edit) => Ask::Edit {
+            id: edit.id.into_string(),
+            text: edit.text.into_string(),
+        },
+        ClientMessage::DeleteMessage(delete) => Ask::Delete {
+            id: delete.id.into_string(),
+        },
+        ClientMessage::Typing(typing) => Ask::Typing(typing.active),
+        ClientMessage::MarkDelivered(mark) => Ask::Mark(Mark::Delivered, mark.up_to_seq),
+        ClientMessage::MarkRead(mark) => Ask::Mark(Mark::Read, mark.up_to_seq),
+        ClientMessage::History(history) => Ask::History(history),
+        ClientMessage::AddMembers(add) => Ask::Change(RoomChange::MembersAdded {
+            users: add.user_ids,
+        }),
+        ClientMessage::RemoveMember(remove) => Ask::Change(RoomChange::MemberRemoved {
+            user: remove.user_id,
+            new_owner: None,
+        }),
+        ClientMessage::LeaveRoom(Empty {}) => Ask::Change(RoomChange::MemberRemoved {
+            user: user.clone(),
+            new_owner: None,
+        }),
+        ClientMessage::RenameRoom(rename) => Ask::Change(RoomChange::Renamed {
+            title: rename.title.into_string(),
+        }),
+        ClientMessage::SetMemberRole(set) => Ask::Change(RoomChange::RoleChanged {
+            user: set.user_id,
+            role: set.role,
+        }),
+        _ => {
+            let what = "this type is not about a room";
+            return Err(Error::new(ErrorCode::UnknownType, what));
+        }
+    })
+}
+
+/// Does what is asked of a room that is there.
+fn carry_out(room: &mut Room, turn: &mut Turn<'_>, asker: Asker, ask: Ask) -> Result<(), Error> {
+    match ask {
+        Ask::Subscribe(since) => {
+            let Requester::Session { key, id } = asker.requester.clone() else {
+                return Ok(());
+            };
+            room.member(&asker)?;
+            room.subscribe(turn, key, id, since);
+            Ok(())
+        }
+        Ask::Admit => {
+            if !room.members.contains_key(&asker.caller.user.id) {
+                return Err(room::not_a_member());
+            }
+            answer(turn.context, turn.now, asker.requester, Answer::Done);
+            Ok(())
+        }
+        Ask::Get => {
+            room.member(&asker)?;
+            room.answer_view(turn, &asker);
+            Ok(())
+        }
+        Ask::Write(write, sender) => room.write(turn, asker, write, sender),
+        Ask::Edit { id, text } => room.edit(turn, asker, id, text),
+        Ask::Delete { id } => room.delete(turn, asker, id),
+        Ask::Typing(active) => {
+            let Requester::Session { key, id } = asker.requester.clone() else {
+                return Ok(());
+            };
+            room.set_typing(turn, key, id, &asker, active)
+        }
+        Ask::Mark(mark, up_to_seq) => room.mark(turn, asker, up_to_seq, mark),
+        Ask::History(history) => room.history(turn, asker, history),
+        Ask::Change(change) => room.change(turn, asker, change),
+    }
+}
+
+/// The store has answered a room.
+fn handle_stored(
+    room: &mut Room,
+    turn: &mut Turn<'_>,
+    then: room::Then,
+    result: Result<ChatOk, StoreError>,
+) {
+    room.close_request();
+    match then {
+        room::Then::Reload => room.handle_reloaded(turn, result),
+        room::Then::Log => room.handle_log(turn, result),
+        room::Then::Recover {
+            key,
+            id,
+            ticket,
+            since,
+        } => room.handle_recovered(turn, key, id, (ticket, since), result),
+        room::Then::Message {
+            requesters,
+            sender,
+            client_id,
+        } => room.handle_message(turn, requesters, &sender, client_id, result),
+        room::Then::Edit { requester } => room.handle_edited(turn, requester, result),
+        room::Then::Delete { requester, by } => room.handle_deleted(turn, requester, by, result),
+        room::Then::Position {
+            requester,
+            user,
+            mark,
+        } => room.handle_position(turn, requester, &user, mark, result),
+        room::Then::Page { requester, newest } => room.handle_page(turn, requester, newest, result),
+        room::Then::Change { asker, change } => room.handle_changed(turn, asker, change, result),
+    }
+}
+
+/// Answers whoever asked: a session by `ack`, HTTP by a reply.
+fn answer(context: &mut Context, now: Now, requester: Requester, answer: Answer) {
+    match requester {
+        Requester::Session { key, id } => {
+            let data = match answer {
+                Answer::Done => object([]),
+                Answer::Posted { message, .. } => object([
+                    ("id", Value::from(message.id)),
+                    ("room", Value::from(message.room.as_str())),
+                    ("seq", Value::from(message.seq)),
+                    ("created_at", Value::from(rfc3339(message.created_at))),
+                    ("client_id", Value::from(message.client_id)),
+                ]),
+                Answer::Changed { id, seq } => {
+                    object([("id", Value::from(id)), ("seq", Value::from(seq))])
+                }
+                Answer::Marked { up_to_seq, unread } => object([
+                    ("up_to_seq", Value::from(up_to_seq)),
+                    ("unread", Value::from(unread)),
+                ]),
+                Answer::Messages { messages, has_more } => object([
+                    ("messages", json_of(&messages)),
+                    ("has_more", Value::from(has_more)),
+                ]),
+                Answer::Room(view) => object([("room", json_of(&view))]),
+            };
+            context.ack(now, key, id, data);
+        }
+        Requester::Http(request) => {
+            let reply = match answer {
+                Answer::Done | Answer::Changed { .. } | Answer::Marked { .. } => api::Reply::Done,
+                Answer::Posted { message, is_new } => api::Reply::Posted { message, is_new },
+                Answer::Messages { messages, has_more } => {
+                    api::Reply::Messages { messages, has_more }
+                }
+                Answer::Room(room) => api::Reply::Room {
+                    room,
+                    is_new: false,
+                },
+            };
+            context.reply(request, Ok(reply));
+        }
+    }
+}
+
+fn json_of<T: serde::Serialize>(value: &T) -> Value {
+    serde_json::to_value(value).expect("our own views are always JSON")
+}
+
+fn read_list(context: &mut Context, user: UserId, key: Key, ticket: u64) {
+    let limit = context.config.rooms.list_rooms;
+    let op = ChatOp::ListRooms {
+        user,
+        before: None,
+        limit,
+    };
+    ask_store(context, op, Then::List { key, ticket });
+}
+
+fn unindex(rooms_of: &mut BTreeMap<UserId, BTreeSet<RoomId>>, user: &UserId, id: &RoomId) {
+    if let Some(rooms) = rooms_of.get_mut(user) {
+        rooms.remove(id);
+        if rooms.is_empty() {
+            rooms_of.remove(user);
+        }
+    }
+}
+
+/// Whether it is the subscription of the path, without which the socket is of no use.
+fn is_path(context: &Context, asker: &Asker, ask: &Ask, room: &RoomId) -> bool {
+    let Requester::Session { key, id: None } = &asker.requester else {
+        return false;
+    };
+    let session = context.sessions.get(*key);
+    let channel = session.and_then(|session| session.default_channel.as_ref());
+    matches!(ask, Ask::Subscribe(_)) && channel == Some(&Channel::Chat(room.clone()))
+}
+
+fn refuse(context: &mut Context, now: Now, asker: &Asker, ask: &Ask, id: &RoomId, error: Error) {
+    if is_path(context, asker, ask, id) {
+        return refuse_path(context, now, asker, error);
+    }
+    asker.fail(context, now, error);
+}
+
+/// Refuses the channel of the path. A store that fails is no reason to stay away.
+fn refuse_path(context: &mut Context, now: Now, asker: &Asker, error: Error) {
+    let is_final = !error.code.is_retryable();
+    let reason = error.message.clone();
+    asker.fail(context, now, error);
+    if let Requester::Session { key, .. } = asker.requester
+        && is_final
+    {
+        context
+            .sessions
+            .end(key, CloseCode::Unauthorised, reason, Fate::Destroyed);
+    }
 }

@@ -16,6 +16,8 @@ pub struct Config {
     pub live: Live,
     /// Comments, reactions and their moderation.
     pub chat: Chat,
+    /// Chat rooms, their messages, and who is here.
+    pub rooms: Rooms,
     /// Notifications and followers.
     pub notifications: Notifications,
 }
@@ -85,6 +87,35 @@ impl Default for Config {
                 kick_cooldown: Duration::from_secs(30),
                 bans_max: 10_000,
                 roles_max: 1000,
+            },
+            rooms: Rooms {
+                max_rooms: 10_000,
+                linger: Duration::from_secs(60),
+                pending_max: 1024,
+                pending_writes_max: 1024,
+                pending_changes_max: 32,
+                pending_reads_max: 4096,
+                max_group_members: 256,
+                add_members_max: 100,
+                blocks_max: 1000,
+                recent_messages: 50,
+                state_bytes_max: 64 * 1024,
+                page_bytes_max: 128 * 1024,
+                list_rooms: 50,
+                list_waiting_max: 64,
+                history_messages: 256,
+                history_bytes: 128 * 1024,
+                recovery_messages: 500,
+                recovery_bytes: 256 * 1024,
+                recoveries_max: 256,
+                held_max: 1024,
+                retry_delay: Duration::from_secs(1),
+                retry_delay_max: Duration::from_secs(8),
+                messages_per_second: 10,
+                messages_burst: 30,
+                remembered_writers: 65_536,
+                typing_timeout: Duration::from_secs(3),
+                offline_delay: Duration::from_secs(5),
             },
             notifications: Notifications {
                 batch_window: Duration::from_millis(500),
@@ -255,6 +286,66 @@ pub struct Chat {
     pub bans_max: usize,
     /// Roles given on one stream. At the limit: `conflict`.
     pub roles_max: usize,
+}
+
+/// Chat rooms, their messages, and who is here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rooms {
+    /// Rooms with state in memory. At the limit the one that was idle longest is forgotten; when none is idle:
+    /// `unavailable`.
+    pub max_rooms: usize,
+    /// How long a room that nobody follows stays in memory. Longer saves reads, shorter saves memory.
+    pub linger: Duration,
+    /// Requests that wait for one room to be loaded. At the limit: `unavailable`.
+    pub pending_max: usize,
+    /// Requests of one room that wait for the store. At the limit writes are refused: `unavailable`.
+    pub pending_writes_max: usize,
+    /// Changes of one group that wait for each other. At the limit: `unavailable`.
+    pub pending_changes_max: usize,
+    /// Pages of history, searches and lists that wait for the store, of all rooms. At the limit: `unavailable`.
+    pub pending_reads_max: usize,
+    /// Members of a group. More: `conflict`.
+    pub max_group_members: usize,
+    /// Members added by one request. More: `invalid_field`.
+    pub add_members_max: usize,
+    /// Users that one user blocks. At the limit: `conflict`.
+    pub blocks_max: usize,
+    /// Messages that come with `subscribed`.
+    pub recent_messages: usize,
+    /// Bytes of these: there are fewer when they are long. One is always there.
+    pub state_bytes_max: usize,
+    /// Bytes of one page of history, search or rooms, likewise; must be well under the outbox.
+    pub page_bytes_max: usize,
+    /// Rooms that come with `subscribed` of `chats`.
+    pub list_rooms: usize,
+    /// Changes of rooms that are kept for a session while its list is read. Beyond, the list is read again.
+    pub list_waiting_max: usize,
+    /// Messages of a room kept in memory for recovery; older gaps are read from the log.
+    pub history_messages: usize,
+    /// Bytes kept for recovery, likewise; must be well under the outbox.
+    pub history_bytes: usize,
+    /// Messages that are read from the log for one recovery. Larger gaps are told as `recovered: false`.
+    pub recovery_messages: usize,
+    /// Bytes of these, likewise; must be well under the outbox.
+    pub recovery_bytes: usize,
+    /// Recoveries of one room that read the log at a time. At the limit: `recovered: false`.
+    pub recoveries_max: usize,
+    /// Publications of one room that wait for those before them. At the limit they are read from the log.
+    pub held_max: usize,
+    /// How long a room waits to read what it missed again when the store failed; doubled each time.
+    pub retry_delay: Duration,
+    /// The longest such wait.
+    pub retry_delay_max: Duration,
+    /// Messages, edits and changes of groups a second of one user. Beyond the burst: `rate_limited`.
+    pub messages_per_second: u32,
+    /// The same at once.
+    pub messages_burst: u32,
+    /// Writers whose pace is remembered. At the limit those who have not written lately are forgotten.
+    pub remembered_writers: usize,
+    /// How long `typing` holds: the contract's 3 s.
+    pub typing_timeout: Duration,
+    /// How long somebody must be away to be offline: a reload or a network change is no absence.
+    pub offline_delay: Duration,
 }
 
 /// Notifications and followers.

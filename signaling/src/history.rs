@@ -28,6 +28,15 @@ impl History {
         }
     }
 
+    /// An empty history of a channel that has reached `last_seq`.
+    #[must_use]
+    pub fn starting_at(last_seq: u64, messages_max: usize, bytes_max: usize) -> Self {
+        Self {
+            last_seq,
+            ..Self::new(messages_max, bytes_max)
+        }
+    }
+
     /// `seq` of the newest message; 0 before the first.
     #[must_use]
     pub fn last_seq(&self) -> u64 {

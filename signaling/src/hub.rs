@@ -151,11 +151,12 @@ impl Hub {
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
         let mut context = Context::new(config, seed);
         let directory = Directory::new(&mut context);
+        let chat = Chat::new(&mut context);
         Self {
             context,
             lives: BTreeMap::new(),
             directory,
-            chat: Chat::new(),
+            chat,
             notifications: Notifications::new(),
             timers: Timers::new(),
             touched: BTreeSet::new(),
@@ -378,6 +379,7 @@ impl Hub {
             }
         }
         stats.channels = self.lives.len() as u64;
+        self.chat.fill_stats(&mut stats);
         for live in self.lives.values() {
             stats.live_streams += u64::from(live.is_live());
             stats.live_viewers += live.viewers_count();
@@ -472,9 +474,6 @@ impl Hub {
         let deadline = self.directory.deadline(&self.context);
         self.timers
             .schedule(&Timer::Directory, &mut self.directory.scheduled, deadline);
-        let deadline = self.chat.deadline(&self.context);
-        self.timers
-            .schedule(&Timer::Chat, &mut self.chat.scheduled, deadline);
         let deadline = self.notifications.deadline(now);
         let scheduled = &mut self.notifications.scheduled;
         self.timers
@@ -483,6 +482,9 @@ impl Hub {
         while let Some(key) = self.context.sessions.next_ending() {
             self.finish_ending(now, key);
         }
+        let deadline = self.chat.deadline(&self.context);
+        self.timers
+            .schedule(&Timer::Chat, &mut self.chat.scheduled, deadline);
         while let Some(stream) = self.touched.pop_first() {
             let Some(live) = self.lives.get_mut(&stream) else {
                 continue;

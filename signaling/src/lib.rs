@@ -49,6 +49,7 @@ mod directory;
 mod live;
 mod moderation;
 mod notifications;
+mod people;
 mod peers;
 mod presence;
 mod session;

@@ -305,6 +305,11 @@ impl World {
         true
     }
 
+    /// What the store has answered last comes first from here on: answers about different things may overtake each other.
+    pub fn reorder_store_replies(&mut self) {
+        self.store_replies.rotate_left(1);
+    }
+
     /// Another node says something to a channel.
     pub fn publish(&mut self, publication: Publication) {
         self.hub.handle_published(self.now, publication);

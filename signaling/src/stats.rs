@@ -137,6 +137,22 @@ pub struct Snapshot {
     pub recovery_failures: u64,
     /// Comments stored.
     pub comments: u64,
+    /// Gauge: chat rooms with state in memory.
+    pub chat_rooms: u64,
+    /// Gauge: people with a connection, or without one since a moment ago.
+    pub people_online: u64,
+    /// Messages stored in rooms.
+    pub chat_messages: u64,
+    /// Messages that the store had already.
+    pub chat_repeats: u64,
+    /// Recoveries that were read from the log of a room; they are among `recoveries`.
+    pub chat_log_recoveries: u64,
+    /// Times that a room found something missing and read its log.
+    pub chat_gaps: u64,
+    /// Idle rooms forgotten to make room for others.
+    pub chat_evictions: u64,
+    /// People who came or went.
+    pub presence_changes: u64,
     /// Kicks, bans, unbans and timeouts carried out.
     pub moderations: u64,
     /// Publishers refused because another one was present.

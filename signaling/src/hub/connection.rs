@@ -86,7 +86,7 @@ impl Hub {
     /// Takes up an earlier session on a new socket. Its subscriptions are made anew by the client, from the positions it
     /// knows; what it watches and publishes goes on.
     fn resume(&mut self, now: Now, key: Key, socket: SessionId, caller: Caller) {
-        self.leave_channels(key);
+        self.leave_channels(now, key);
         if let Some(old) = self.context.sessions.attach(key, socket) {
             self.context.outputs.push_back(Output::Close {
                 session: old,
@@ -133,7 +133,7 @@ impl Hub {
         let Some(key) = self.context.sessions.by_socket(socket) else {
             return;
         };
-        self.leave_channels(key);
+        self.leave_channels(now, key);
         self.context.sessions.detach(key, now.mono);
         self.chat.handle_detached(&mut self.context, now, key);
         match departure {
@@ -143,7 +143,7 @@ impl Hub {
     }
 
     /// Ends every subscription of a session.
-    fn leave_channels(&mut self, key: Key) {
+    fn leave_channels(&mut self, now: Now, key: Key) {
         let Some(session) = self.context.sessions.get_mut(key) else {
             return;
         };
@@ -154,7 +154,8 @@ impl Hub {
                 }
                 Channel::Streams => self.directory.unsubscribe(key),
                 Channel::Chat(_) | Channel::Chats => {
-                    self.chat.unsubscribe(&mut self.context, key, &channel);
+                    self.chat
+                        .unsubscribe(&mut self.context, now, key, &channel);
                 }
                 Channel::Notifications => {
                     self.notifications.unsubscribe(&mut self.context, key);
@@ -171,7 +172,7 @@ impl Hub {
         let Some(ending) = session.ending.take() else {
             return;
         };
-        self.leave_channels(key);
+        self.leave_channels(now, key);
         let fate = ending.fate;
         if let Some((socket, outbox)) = self.context.sessions.detach(key, now.mono) {
             self.chat.handle_detached(&mut self.context, now, key);
@@ -200,7 +201,7 @@ impl Hub {
     /// Forgets a session and closes what it watches. What it publishes goes on while its media is heard, unless it was
     /// sent away or its token has ended (`is_cut`).
     fn destroy(&mut self, now: Now, key: Key, is_cut: bool) {
-        self.leave_channels(key);
+        self.leave_channels(now, key);
         let Some(session) = self.context.sessions.get_mut(key) else {
             return;
         };

@@ -276,7 +276,7 @@ impl Hub {
                 self.with_live(stream, |live, context| live.unsubscribe(context, key));
             }
             Channel::Chat(_) | Channel::Chats => {
-                self.chat.unsubscribe(&mut self.context, key, channel);
+                self.chat.unsubscribe(&mut self.context, now, key, channel);
             }
             Channel::Notifications => self.notifications.unsubscribe(&mut self.context, key),
         }

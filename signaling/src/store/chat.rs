@@ -357,6 +357,8 @@ pub struct RoomEntry {
     pub created_at_ms: u64,
     /// When something was last written to its log.
     pub updated_at_ms: u64,
+    /// Its members who block the user, by user id.
+    pub blockers: Vec<UserId>,
 }
 
 /// A message to store.

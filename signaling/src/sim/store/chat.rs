@@ -289,6 +289,12 @@ impl Chats {
             unread: room.unread(user, room.members[user].read_seq),
             created_at_ms: room.created_at_ms,
             updated_at_ms: room.updated_at_ms,
+            blockers: room
+                .members
+                .keys()
+                .filter(|member| self.blocks(member, user))
+                .cloned()
+                .collect(),
         };
         let rooms = mine.iter().take(limit).map(entry).collect();
         ChatOk::Rooms { rooms, has_more }

@@ -1,0 +1,796 @@
+//! People write to each other: stored, then acknowledged, then told; edited, deleted, read; and what a list of rooms shows.
+
+use std::time::Duration;
+
+use redred_signaling::api::{Reply, Request};
+use redred_signaling::sim::{World, viewer, with_grants};
+use redred_signaling::store::StoreOp;
+use redred_signaling::store::chat::{Attachment, ChatOp, RoomKind};
+use redred_signaling::{Channel, Config, ErrorCode, RoomId, SessionId, UserId};
+use serde_json::{Value, json};
+
+mod support;
+use support::{chat_of, direct, group, user};
+
+fn kinds(messages: &[Value]) -> Vec<&str> {
+    let kinds = messages.iter().map(|message| message["type"].as_str());
+    kinds.map(|kind| kind.expect("a type")).collect()
+}
+
+fn code(answer: &Value) -> &str {
+    assert_eq!(answer["type"], "error", "{answer}");
+    answer["data"]["code"].as_str().expect("a code")
+}
+
+fn write(world: &mut World, who: SessionId, room: &str, text: &str) -> Value {
+    let ack = world.ask(who, room, "chat_message", json!({"text": text}));
+    assert_eq!(ack["type"], "ack", "{ack}");
+    ack["data"].clone()
+}
+
+fn stored_messages(world: &World) -> usize {
+    let is_message = |op: &&StoreOp| matches!(op, StoreOp::Chat(ChatOp::AddMessage(_)));
+    world.stored.iter().filter(is_message).count()
+}
+
+#[test]
+fn a_message_is_stored_then_acknowledged_then_told_to_everybody_in_the_room() {
+    let mut world = World::new(Config::default());
+    let room = direct(&mut world, "ana", "bo");
+    let ana = world.connect(&viewer("ana"), Some(&room));
+    let bo = world.connect(&viewer("bo"), Some(&room));
+    world.take(ana);
+    world.take(bo);
+    world.is_store_held = true;
+    let data = json!({"text": " hello ", "client_id": "c-1"});
+    world.send(ana, &room, "chat_message", data);
+    assert_eq!(stored_messages(&world), 1);
+    assert_eq!(world.take(ana), Vec::<Value>::new(), "not stored yet");
+    assert_eq!(world.take(bo), Vec::<Value>::new());
+    world.is_store_held = false;
+    world.run();
+    let told = world.take(bo);
+    assert_eq!(kinds(&told), ["chat_message"]);
+    let (data, about) = (&told[0]["data"], &told[0]["metadata"]);
+    assert_eq!(data["text"], "hello");
+    assert_eq!(data["sender"], json!({"id": "ana", "name": "ana"}));
+    assert_eq!(data["client_id"], "c-1");
+    assert_eq!(about["seq"], 1);
+    assert_eq!(about["channel"], room.as_str());
+    assert_eq!(world.take(ana), told, "the sender hears it as well");
+    let ack = write(&mut world, ana, &room, "again");
+    assert_eq!(ack["seq"], 2);
+    assert_eq!(ack["room"], chat_of(&room).as_str());
+    assert!(ack["id"].is_string() && ack["created_at"].is_string());
+}
+
+#[test]
+fn a_repeat_is_acknowledged_with_the_first_result_and_told_once() {
+    let mut world = World::new(Config::default());
+    let room = direct(&mut world, "ana", "bo");
+    let ana = world.connect(&viewer("ana"), Some(&room));
+    let bo = world.connect(&viewer("bo"), Some(&room));
+    world.take(bo);
+    let data = json!({"text": "once", "client_id": "c-1"});
+    world.is_store_held = true;
+    for id in ["r-1", "r-2"] {
+        let about = json!({"channel": room, "id": id});
+        let envelope = json!({"type": "chat_message", "data": data, "metadata": about});
+        world.send_text(ana, &envelope.to_string());
+    }
+    world.is_store_held = false;
+    world.run();
+    assert_eq!(stored_messages(&world), 1, "the second waits for the first");
+    let (first, second) = (world.answers(ana, "r-1"), world.answers(ana, "r-2"));
+    assert_eq!(first[0]["data"], second[0]["data"]);
+    let third = world.ask(ana, &room, "chat_message", data.clone());
+    assert_eq!(third["data"], first[0]["data"], "known by the store");
+    assert_eq!(stored_messages(&world), 2);
+    assert_eq!(world.take_kind(bo, "chat_message").len(), 1);
+    // Somebody else's message of the same name is another message.
+    let other = world.ask(bo, &room, "chat_message", data);
+    assert_ne!(other["data"]["id"], first[0]["data"]["id"]);
+    let stats = world.hub.stats();
+    assert_eq!((stats.chat_messages, stats.chat_repeats), (2, 1));
+}
+
+#[test]
+fn nothing_is_acknowledged_that_is_not_stored_and_a_retry_is() {
+    let mut world = World::new(Config::default());
+    let room = direct(&mut world, "ana", "bo");
+    let ana = world.connect(&viewer("ana"), Some(&room));
+    let bo = world.connect(&viewer("bo"), Some(&room));
+    world.take(bo);
+    world.is_store_down = true;
+    let data = json!({"text": "hello", "client_id": "c-1"});
+    let refused = world.ask(ana, &room, "chat_message", data.clone());
+    assert_eq!(code(&refused), "unavailable");
+    assert_eq!(refused["data"]["retryable"], true);
+    assert!(refused["data"]["retry_after_ms"].is_u64());
+    assert!(world.take_kind(bo, "chat_message").is_empty());
+    world.is_store_down = false;
+    let ack = world.ask(ana, &room, "chat_message", data);
+    assert_eq!(ack["data"]["seq"], 1);
+    assert_eq!(world.take_kind(bo, "chat_message").len(), 1);
+    assert!(world.hub.stats().store_failures > 0);
+}
+
+#[test]
+fn only_members_with_the_grant_read_and_write_and_unknown_rooms_are_not_found() {
+    let mut world = World::new(Config::default());
+    let room = direct(&mut world, "ana", "bo");
+    let cy = world.connect(&viewer("cy"), None);
+    let unknown = "chat:nowhere";
+    for (kind, data) in [
+        ("subscribe", json!({"channel": room})),
+        ("chat_message", json!({"text": "hi"})),
+        ("history", json!({})),
+        ("mark_read", json!({"up_to_seq": 1})),
+        ("typing", json!({"active": true})),
+        ("edit_message", json!({"id": "x", "text": "y"})),
+        ("delete_message", json!({"id": "x"})),
+        ("rename_room", json!({"title": "x"})),
+    ] {
+        let answer = world.ask(cy, &room, kind, data.clone());
+        assert_eq!(code(&answer), "forbidden", "{kind}");
+        let data = if kind == "subscribe" {
+            json!({"channel": unknown})
+        } else {
+            data
+        };
+        let answer = world.ask(cy, unknown, kind, data);
+        assert_eq!(code(&answer), "not_found", "{kind}");
+    }
+    let narrow = with_grants("ana", r#"{"chat": ["other"]}"#);
+    let ana = world.connect(&narrow, None);
+    let answer = world.ask(ana, &room, "chat_message", json!({"text": "hi"}));
+    assert_eq!(code(&answer), "forbidden");
+    let admin = world.connect(&with_grants("root", r#"{"admin": true}"#), None);
+    let answer = world.ask(admin, &room, "subscribe", json!({"channel": room}));
+    assert_eq!(code(&answer), "forbidden", "admins read over HTTP");
+    assert_eq!(stored_messages(&world), 0);
+}
+
+#[test]
+fn a_path_that_leads_nowhere_closes_the_socket() {
+    let mut world = World::new(Config::default());
+    let room = direct(&mut world, "ana", "bo");
+    for path in [room.as_str(), "chat:nowhere"] {
+        let cy = world.connect(&viewer("cy"), Some(path));
+        assert!(world.closed.contains_key(&cy), "{path}");
+    }
+    world.is_store_down = true;
+    world.advance(Duration::from_secs(120));
+    let ana = world.connect(&viewer("ana"), Some(&room));
+    assert!(!world.closed.contains_key(&ana), "it may try again");
+    let refused = world.take_kind(ana, "error");
+    assert_eq!(refused[0]["code"], "unavailable");
+}
+
+#[test]
+fn who_may_open_a_socket_on_a_room_is_told_before_the_upgrade() {
+    let mut world = World::new(Config::default());
+    let room = direct(&mut world, "ana", "bo");
+    let admit = |world: &mut World, who: &str, room: &str| {
+        let channel = Channel::parse(room).expect("a channel");
+        let ask = Request::Admit { channel };
+        let result = world.http(&viewer(who), ask).expect("an answer");
+        result.map_err(|error| error.code)
+    };
+    assert_eq!(admit(&mut world, "ana", &room), Ok(Reply::Done));
+    assert_eq!(admit(&mut world, "cy", &room), Err(ErrorCode::Forbidden));
+    let nowhere = admit(&mut world, "ana", "chat:nowhere");
+    assert_eq!(nowhere, Err(ErrorCode::NotFound));
+}
+
+#[test]
+fn edits_and_deletions_take_positions_and_only_of_ones_own() {
+    let mut world = World::new(Config::default());
+    let room = direct(&mut world, "ana", "bo");
+    let ana = world.connect(&viewer("ana"), Some(&room));
+    let bo = world.connect(&viewer("bo"), Some(&room));
+    let id = write(&mut world, ana, &room, "helo")["id"].clone();
+    world.take(bo);
+    let edit = json!({"id": id, "text": "hello"});
+    let refused = world.ask(bo, &room, "edit_message", edit.clone());
+    assert_eq!(code(&refused), "forbidden");
+    let ack = world.ask(ana, &room, "edit_message", edit);
+    assert_eq!(ack["data"], json!({"id": id, "seq": 2}));
+    let told = world.take(bo);
+    assert_eq!(kinds(&told), ["message_edited"]);
+    assert_eq!(told[0]["data"]["text"], "hello");
+    assert_eq!(told[0]["metadata"]["seq"], 2);
+    let refused = world.ask(bo, &room, "delete_message", json!({"id": id}));
+    assert_eq!(code(&refused), "forbidden");
+    let ack = world.ask(ana, &room, "delete_message", json!({"id": id}));
+    assert_eq!(ack["data"], json!({"id": id, "seq": 3}));
+    let told = world.take_kind(bo, "message_deleted");
+    assert_eq!(told[0]["by"], "ana");
+    let gone = world.ask(ana, &room, "delete_message", json!({"id": id}));
+    assert_eq!(code(&gone), "not_found");
+    let gone = json!({"id": id, "text": "x"});
+    let gone = world.ask(ana, &room, "edit_message", gone);
+    assert_eq!(code(&gone), "not_found");
+    let page = world.ask(bo, &room, "history", json!({}));
+    let tombstone = &page["data"]["messages"][0];
+    assert_eq!(
+        (&tombstone["text"], &tombstone["deleted"]),
+        (&json!(""), &json!(true))
+    );
+}
+
+#[test]
+fn replies_name_a_message_of_the_same_room() {
+    let mut world = World::new(Config::default());
+    let (one, other) = (
+        direct(&mut world, "ana", "bo"),
+        direct(&mut world, "ana", "cy"),
+    );
+    let ana = world.connect(&viewer("ana"), Some(&one));
+    let id = write(&mut world, ana, &one, "question")["id"].clone();
+    let reply = json!({"text": "answer", "reply_to_id": id});
+    let refused = world.ask(ana, &other, "chat_message", reply.clone());
+    assert_eq!(code(&refused), "not_found");
+    let ack = world.ask(ana, &one, "chat_message", reply);
+    assert_eq!(ack["type"], "ack");
+    let told = world.take_kind(ana, "chat_message");
+    assert_eq!(told[1]["reply_to_id"], id);
+}
+
+#[test]
+fn what_a_message_may_hold_is_checked() {
+    let mut world = World::new(Config::default());
+    let room = direct(&mut world, "ana", "bo");
+    let ana = world.connect(&viewer("ana"), Some(&room));
+    let file = json!({"url": "https://cdn.example/a.png", "type": "image/png", "size": 9});
+    for bad in [
+        json!({}),
+        json!({"text": ""}),
+        json!({"text": "  \n "}),
+        json!({"text": "x".repeat(4001)}),
+        json!({"text": "bell\u{7}"}),
+        json!({"text": "x", "client_id": ""}),
+        json!({"text": "x", "client_id": "x".repeat(65)}),
+        json!({"text": "x", "attachments": vec![file.clone(); 11]}),
+        json!({"text": "x", "attachments": [{"url": "javascript:x", "type": "a/b", "size": 1}]}),
+        json!({"text": "x", "attachments": [{"url": "https://a.example", "type": "a", "size": 1}]}),
+        json!({"text": "x", "attachments": [{"url": "https://a.example", "type": "a/b"}]}),
+    ] {
+        let refused = world.ask(ana, &room, "chat_message", bad.clone());
+        assert_eq!(code(&refused), "invalid_field", "{bad}");
+    }
+    let only_file = json!({"text": "", "attachments": [file]});
+    let ack = world.ask(ana, &room, "chat_message", only_file);
+    assert_eq!(ack["type"], "ack", "{ack}");
+    let longest = json!({"text": "é".repeat(4000)});
+    let ack = world.ask(ana, &room, "chat_message", longest);
+    assert_eq!(ack["type"], "ack");
+    let told = world.take_kind(ana, "chat_message");
+    assert_eq!(told[0]["attachments"][0]["type"], "image/png");
+}
+
+#[test]
+fn a_writer_who_is_too_fast_is_told_when_to_go_on() {
+    let mut config = Config::default();
+    config.rooms.messages_burst = 3;
+    config.rooms.messages_per_second = 2;
+    let mut world = World::new(config);
+    let room = direct(&mut world, "ana", "bo");
+    world.advance(Duration::from_secs(2));
+    // Both devices share one pace.
+    let phone = world.connect(&viewer("ana"), Some(&room));
+    let laptop = world.connect(&viewer("ana"), Some(&room));
+    for who in [phone, laptop, phone] {
+        write(&mut world, who, &room, "x");
+    }
+    let refused = world.ask(laptop, &room, "chat_message", json!({"text": "x"}));
+    assert_eq!(code(&refused), "rate_limited");
+    assert_eq!(refused["data"]["retry_after_ms"], 500);
+    assert_eq!(world.hub.stats().rate_limited, 1);
+    let bo = world.connect(&viewer("bo"), Some(&room));
+    write(&mut world, bo, &room, "others are not held up");
+    world.advance(Duration::from_millis(500));
+    write(&mut world, phone, &room, "x");
+}
+
+#[test]
+fn history_pages_both_ways() {
+    let mut world = World::new(Config::default());
+    let room = direct(&mut world, "ana", "bo");
+    let ana = world.connect(&viewer("ana"), Some(&room));
+    for n in 1..=10 {
+        write(&mut world, ana, &room, &format!("m{n}"));
+    }
+    let seqs = |answer: &Value| -> Vec<u64> {
+        let messages = answer["data"]["messages"].as_array().expect("messages");
+        let seqs = messages.iter().map(|message| message["seq"].as_u64());
+        seqs.map(|seq| seq.expect("a position")).collect()
+    };
+    for (ask, expected, has_more) in [
+        (json!({}), (1..=10).collect(), false),
+        (json!({"limit": 3}), vec![8, 9, 10], true),
+        (json!({"before_seq": 8, "limit": 3}), vec![5, 6, 7], true),
+        (json!({"before_seq": 3, "limit": 3}), vec![1, 2], false),
+        (json!({"after_seq": 2, "limit": 3}), vec![3, 4, 5], true),
+        (json!({"after_seq": 8}), vec![9, 10], false),
+        (json!({"after_seq": 99}), vec![], false),
+    ] {
+        let page = world.ask(ana, &room, "history", ask.clone());
+        assert_eq!(seqs(&page), expected, "{ask}");
+        assert_eq!(page["data"]["has_more"], has_more, "{ask}");
+    }
+    for bad in [
+        json!({"limit": 0}),
+        json!({"limit": 201}),
+        json!({"before_seq": 2, "after_seq": 1}),
+    ] {
+        let refused = world.ask(ana, &room, "history", bad.clone());
+        assert_eq!(code(&refused), "invalid_field", "{bad}");
+    }
+}
+
+#[test]
+fn a_page_of_long_messages_is_shorter_and_says_that_there_are_more() {
+    let mut config = Config::default();
+    config.rooms.page_bytes_max = 10_000;
+    config.rooms.state_bytes_max = 10_000;
+    let mut world = World::new(config);
+    let room = direct(&mut world, "ana", "bo");
+    let ana = world.connect(&viewer("ana"), None);
+    for _ in 0..6 {
+        write(&mut world, ana, &room, &"x".repeat(4000));
+    }
+    let page = world.ask(ana, &room, "history", json!({}));
+    let newest = page["data"]["messages"].as_array().expect("messages");
+    assert_eq!(newest.len(), 2);
+    assert_eq!(newest[1]["seq"], 6, "the newest are kept");
+    assert_eq!(page["data"]["has_more"], true);
+    let page = world.ask(ana, &room, "history", json!({"after_seq": 0}));
+    let oldest = page["data"]["messages"].as_array().expect("messages");
+    assert_eq!((oldest.len(), &oldest[0]["seq"]), (2, &json!(1)));
+    world.ask(ana, &room, "subscribe", json!({"channel": room}));
+    let state = world.take_kind(ana, "subscribed")[0]["state"].clone();
+    assert_eq!(state["messages"].as_array().map(Vec::len), Some(2));
+    assert_eq!(state["has_more"], true);
+}
+
+#[test]
+fn a_message_ends_the_typing_of_its_sender_and_so_do_three_seconds() {
+    let mut world = World::new(Config::default());
+    let room = direct(&mut world, "ana", "bo");
+    let ana = world.connect(&viewer("ana"), Some(&room));
+    let bo = world.connect(&viewer("bo"), Some(&room));
+    let typing = |world: &mut World, active: bool| {
+        let ack = world.ask(ana, &room, "typing", json!({"active": active}));
+        assert_eq!(ack["type"], "ack");
+    };
+    let heard = |world: &mut World| -> Vec<bool> {
+        let heard = world.take_kind(bo, "typing").into_iter();
+        heard
+            .map(|typing| typing["active"].as_bool().expect("a flag"))
+            .collect()
+    };
+    typing(&mut world, true);
+    world.advance(Duration::from_secs(2));
+    typing(&mut world, true);
+    assert_eq!(heard(&mut world), [true], "once, however often it is said");
+    world.advance(Duration::from_millis(2900));
+    assert_eq!(heard(&mut world), Vec::<bool>::new());
+    world.advance(Duration::from_millis(100));
+    assert_eq!(heard(&mut world), [false], "3 s after the last");
+    typing(&mut world, true);
+    typing(&mut world, false);
+    assert_eq!(heard(&mut world), [true, false]);
+    typing(&mut world, true);
+    world.take(bo);
+    write(&mut world, ana, &room, "done");
+    let told = world.take(bo);
+    assert_eq!(kinds(&told), ["typing", "chat_message"]);
+    typing(&mut world, true);
+    world.disconnect(ana);
+    assert_eq!(heard(&mut world), [true, false], "gone with the session");
+    assert!(
+        world.take_kind(ana, "typing").is_empty(),
+        "nobody hears oneself"
+    );
+}
+
+#[test]
+fn positions_move_forward_only_and_give_the_sender_two_ticks() {
+    let mut world = World::new(Config::default());
+    let room = group(&mut world, "ana", &["bo", "cy"]);
+    let ana = world.connect(&viewer("ana"), Some(&room));
+    let bo = world.connect(&viewer("bo"), Some(&room));
+    let cy = world.connect(&viewer("cy"), Some(&room));
+    write(&mut world, ana, &room, "one");
+    write(&mut world, cy, &room, "two");
+    write(&mut world, ana, &room, "three");
+    for who in [ana, bo, cy] {
+        world.take(who);
+    }
+    let mark = |world: &mut World, kind: &str, seq: u64| {
+        world.ask(bo, &room, kind, json!({"up_to_seq": seq}))["data"].clone()
+    };
+    let ack = mark(&mut world, "mark_delivered", 1);
+    assert_eq!(ack, json!({"up_to_seq": 1, "unread": 3}));
+    let told = world.take_kind(ana, "message_delivered");
+    assert_eq!(
+        (&told[0]["user_id"], &told[0]["up_to_seq"]),
+        (&json!("bo"), &json!(1))
+    );
+    assert!(world.take(cy).is_empty(), "cy's message is not among them");
+    let ack = mark(&mut world, "mark_read", 2);
+    assert_eq!(ack, json!({"up_to_seq": 2, "unread": 1}));
+    for who in [ana, cy] {
+        let told = world.take_kind(who, "message_read");
+        assert_eq!(told[0]["up_to_seq"], 2);
+    }
+    assert!(world.take(bo).is_empty(), "oneself is not told");
+    // Backwards and beyond the end.
+    assert_eq!(
+        mark(&mut world, "mark_read", 1),
+        json!({"up_to_seq": 2, "unread": 1})
+    );
+    assert_eq!(
+        mark(&mut world, "mark_delivered", 2)["up_to_seq"],
+        2,
+        "read implies it"
+    );
+    assert_eq!(
+        mark(&mut world, "mark_read", 99),
+        json!({"up_to_seq": 3, "unread": 0})
+    );
+    assert_eq!(world.take_kind(ana, "message_read")[0]["up_to_seq"], 3);
+    world.ask(bo, &room, "subscribe", json!({"channel": room}));
+    let state = world.take_kind(bo, "subscribed")[0]["state"].clone();
+    let members = state["room"]["members"]
+        .as_array()
+        .expect("members")
+        .clone();
+    let of = |id: &str| {
+        members
+            .iter()
+            .find(|one| one["id"] == id)
+            .expect("a member")
+            .clone()
+    };
+    assert_eq!(of("bo")["read_seq"], 3);
+    assert_eq!(of("ana")["read_seq"], 3, "who writes has read");
+    assert_eq!(of("cy")["read_seq"], 2);
+}
+
+#[test]
+fn who_writes_has_read_and_others_are_told() {
+    let mut world = World::new(Config::default());
+    let room = direct(&mut world, "ana", "bo");
+    let ana = world.connect(&viewer("ana"), Some(&room));
+    let bo = world.connect(&viewer("bo"), Some(&room));
+    write(&mut world, ana, &room, "how are you?");
+    world.take(ana);
+    write(&mut world, bo, &room, "well");
+    let told = world.take(ana);
+    assert_eq!(kinds(&told), ["chat_message", "message_read"]);
+    assert_eq!(told[1]["data"]["up_to_seq"], 2);
+}
+
+#[test]
+fn unread_counts_are_exact_through_writing_reading_and_deleting() {
+    let mut world = World::new(Config::default());
+    let room = direct(&mut world, "ana", "bo");
+    let ana = world.connect(&viewer("ana"), Some(&room));
+    let bo = world.connect(&viewer("bo"), Some("chats"));
+    let unread = |world: &mut World| {
+        let updates = world.take_kind(bo, "chat_update");
+        updates.last().map(|update| update["unread"].clone())
+    };
+    world.take(bo);
+    let first = write(&mut world, ana, &room, "1")["id"].clone();
+    let second = write(&mut world, ana, &room, "2")["id"].clone();
+    write(&mut world, ana, &room, "3");
+    assert_eq!(unread(&mut world), Some(json!(3)));
+    world.ask(ana, &room, "delete_message", json!({"id": second}));
+    assert_eq!(unread(&mut world), Some(json!(2)));
+    world.ask(bo, &room, "mark_read", json!({"up_to_seq": 1}));
+    assert_eq!(unread(&mut world), Some(json!(1)));
+    world.ask(ana, &room, "delete_message", json!({"id": first}));
+    assert_eq!(unread(&mut world), None, "it was read");
+    world.ask(bo, &room, "chat_message", json!({"text": "4"}));
+    assert_eq!(unread(&mut world), Some(json!(0)));
+}
+
+#[test]
+fn the_list_of_rooms_follows_what_happens() {
+    let mut world = World::new(Config::default());
+    let room = direct(&mut world, "ana", "bo");
+    let ana = world.connect(&viewer("ana"), Some(&room));
+    write(&mut world, ana, &room, "before");
+    let bo = world.connect(&viewer("bo"), Some("chats"));
+    let state = world.take_kind(bo, "subscribed")[0]["state"].clone();
+    let listed = &state["rooms"][0];
+    assert_eq!(listed["id"], chat_of(&room).as_str());
+    assert_eq!(listed["last_message"]["text"], "before");
+    assert_eq!(
+        (&listed["unread"], &state["has_more"]),
+        (&json!(1), &json!(false))
+    );
+    assert_eq!(listed["members"].as_array().map(Vec::len), Some(2));
+    world.advance(Duration::from_secs(1));
+    write(&mut world, ana, &room, "after");
+    let update = world.take_kind(bo, "chat_update")[0].clone();
+    assert_eq!(update["last_message"]["text"], "after");
+    assert_eq!(
+        (&update["unread"], &update["kind"]),
+        (&json!(2), &json!("direct"))
+    );
+    assert_eq!(update["updated_at"], update["last_message"]["created_at"]);
+    let new = group(&mut world, "cy", &["bo"]);
+    let update = world.take_kind(bo, "chat_update")[0].clone();
+    assert_eq!(update["room"], chat_of(&new).as_str());
+    assert_eq!(update["members"].as_array().map(Vec::len), Some(2));
+    world.ask(bo, "chats", "unsubscribe", json!({"channel": "chats"}));
+    write(&mut world, ana, &room, "unheard");
+    assert!(world.take_kind(bo, "chat_update").is_empty());
+}
+
+#[test]
+fn what_changes_while_a_list_is_read_comes_behind_it() {
+    let mut config = Config::default();
+    config.rooms.list_waiting_max = 2;
+    for messages in [1, 2, 5] {
+        let mut world = World::new(config.clone());
+        let room = direct(&mut world, "ana", "bo");
+        let ana = world.connect(&viewer("ana"), Some(&room));
+        let bo = world.connect(&viewer("bo"), None);
+        world.take(bo);
+        world.is_store_held = true;
+        world.send(bo, "chats", "subscribe", json!({"channel": "chats"}));
+        for n in 0..messages {
+            world.send(ana, &room, "chat_message", json!({"text": format!("m{n}")}));
+        }
+        // The messages are answered before the list, which was read before them.
+        world.reorder_store_replies();
+        world.is_store_held = false;
+        world.run();
+        let told = world.take(bo);
+        assert_eq!(kinds(&told)[0], "subscribed", "{messages}");
+        let last = told.last().expect("a message");
+        let newest = match last["type"].as_str() {
+            Some("subscribed") => &last["data"]["state"]["rooms"][0],
+            _ => &last["data"],
+        };
+        assert_eq!(newest["unread"], messages, "{messages}");
+        let text = format!("m{}", messages - 1);
+        assert_eq!(newest["last_message"]["text"], text, "{messages}");
+    }
+}
+
+#[test]
+fn whoever_is_not_looking_is_to_be_notified_and_idle_rooms_are_forgotten() {
+    let mut config = Config::default();
+    config.rooms.max_rooms = 2;
+    let mut world = World::new(config);
+    let rooms: Vec<String> = ["bo", "cy", "di"]
+        .into_iter()
+        .map(|other| direct(&mut world, "ana", other))
+        .collect();
+    let ana = world.connect(&viewer("ana"), None);
+    for room in &rooms {
+        write(&mut world, ana, room, "hi");
+    }
+    let stats = world.hub.stats();
+    assert_eq!((stats.chat_rooms, stats.chat_evictions), (2, 1));
+    for room in &rooms[..2] {
+        let ack = world.ask(ana, room, "subscribe", json!({"channel": room}));
+        assert_eq!(ack["type"], "ack");
+    }
+    let refused = world.ask(ana, &rooms[2], "chat_message", json!({"text": "x"}));
+    assert_eq!(code(&refused), "unavailable", "nobody is idle");
+    assert!(world.hub.stats().limits_hit > 0);
+    world.disconnect(ana);
+    world.advance(Duration::from_secs(600));
+    assert_eq!(world.hub.stats().chat_rooms, 0);
+    assert_eq!(world.hub.poll_timeout(), None);
+}
+
+#[test]
+fn queues_of_a_room_are_bounded() {
+    let mut config = Config::default();
+    config.rooms.pending_max = 2;
+    config.rooms.pending_writes_max = 3;
+    config.rooms.pending_reads_max = 2;
+    let mut world = World::new(config);
+    let room = direct(&mut world, "ana", "bo");
+    let ana = world.connect(&viewer("ana"), None);
+    world.take(ana);
+    world.is_store_held = true;
+    let refusals = |world: &mut World| world.take_kind(ana, "error");
+    for _ in 0..3 {
+        world.send(ana, &room, "chat_message", json!({"text": "x"}));
+    }
+    let refused = refusals(&mut world);
+    assert_eq!(refused.len(), 1, "two wait for the room");
+    assert_eq!(refused[0]["code"], "unavailable");
+    assert!(world.release_store_reply(), "the room is there");
+    for _ in 0..2 {
+        world.send(ana, &room, "chat_message", json!({"text": "x"}));
+    }
+    assert_eq!(refusals(&mut world).len(), 1, "three are being stored");
+    for _ in 0..3 {
+        world.send(ana, &room, "history", json!({}));
+    }
+    assert_eq!(refusals(&mut world).len(), 1, "two pages are being read");
+    assert_eq!(world.hub.stats().limits_hit, 3);
+    world.is_store_held = false;
+    world.run();
+    let ack = world.ask(ana, &room, "history", json!({}));
+    let messages = ack["data"]["messages"].as_array().map(Vec::len);
+    assert_eq!(messages, Some(3), "what was taken was stored");
+}
+
+#[test]
+fn http_does_what_a_socket_does() {
+    let mut world = World::new(Config::default());
+    let room = direct(&mut world, "ana", "bo");
+    let id = RoomId::new(chat_of(&room)).expect("a room");
+    let bo = world.connect(&viewer("bo"), Some(&room));
+    world.take(bo);
+    let post = |text: &str, sender: Option<UserId>| Request::PostMessage {
+        room: id.clone(),
+        sender,
+        message: serde_json::from_value(json!({"text": text, "client_id": text}))
+            .expect("a message"),
+    };
+    let posted = world.http(&viewer("ana"), post("over HTTP", None));
+    let Some(Ok(Reply::Posted {
+        message,
+        is_new: true,
+    })) = posted
+    else {
+        panic!("{posted:?}");
+    };
+    assert_eq!(
+        world.take_kind(bo, "chat_message")[0]["id"],
+        message.id.as_str()
+    );
+    let again = world.http(&viewer("ana"), post("over HTTP", None));
+    assert!(matches!(
+        again,
+        Some(Ok(Reply::Posted { is_new: false, .. }))
+    ));
+    // In the name of others only for admins, who need not be members.
+    let forbidden = world.http(&viewer("bo"), post("x", Some(user("ana"))));
+    assert_eq!(
+        forbidden.expect("an answer").expect_err("refused").code,
+        ErrorCode::Forbidden
+    );
+    let admin = with_grants("app", r#"{"admin": true}"#);
+    let posted = world.http(&admin, post("for ana", Some(user("ana"))));
+    assert!(
+        matches!(posted, Some(Ok(Reply::Posted { .. }))),
+        "{posted:?}"
+    );
+    let posted = world.http(&admin, post("as itself", None));
+    assert!(
+        matches!(posted, Some(Ok(Reply::Posted { .. }))),
+        "{posted:?}"
+    );
+    let senders: Vec<Value> = world
+        .take_kind(bo, "chat_message")
+        .iter()
+        .map(|message| message["sender"]["id"].clone())
+        .collect();
+    assert_eq!(senders, ["ana", "app"]);
+    let stranger = world.http(&admin, post("x", Some(user("cy"))));
+    assert_eq!(
+        stranger.expect("an answer").expect_err("refused").code,
+        ErrorCode::InvalidField
+    );
+    let page = Request::RoomMessages {
+        room: id.clone(),
+        before_seq: None,
+        after_seq: Some(1),
+        limit: 1,
+    };
+    let page = world.http(&admin, page);
+    let Some(Ok(Reply::Messages {
+        messages,
+        has_more: true,
+    })) = page
+    else {
+        panic!("{page:?}");
+    };
+    assert_eq!(messages[0].text, "for ana");
+    let view = world.http(&viewer("bo"), Request::GetRoom { room: id.clone() });
+    let Some(Ok(Reply::Room { room: view, .. })) = view else {
+        panic!("{view:?}");
+    };
+    assert_eq!((view.kind, view.members.len()), (RoomKind::Direct, 2));
+    let view = world.http(&viewer("cy"), Request::GetRoom { room: id });
+    assert_eq!(
+        view.expect("an answer").expect_err("refused").code,
+        ErrorCode::Forbidden
+    );
+}
+
+#[test]
+fn a_pair_has_one_room_and_lists_and_searches_show_ones_own() {
+    let mut world = World::new(Config::default());
+    let room = direct(&mut world, "ana", "bo");
+    assert_eq!(direct(&mut world, "bo", "ana"), room, "whoever asks");
+    let other = direct(&mut world, "bo", "cy");
+    let ana = world.connect(&viewer("ana"), None);
+    let bo = world.connect(&viewer("bo"), None);
+    write(&mut world, ana, &room, "A secret about boats");
+    world.advance(Duration::from_secs(1));
+    write(&mut world, bo, &other, "boating tomorrow?");
+    let list = |world: &mut World, who: &str| {
+        let ask = Request::ListRooms {
+            before: None,
+            limit: 10,
+        };
+        let Some(Ok(Reply::Rooms { rooms, .. })) = world.http(&viewer(who), ask) else {
+            panic!("no list");
+        };
+        let ids = rooms
+            .into_iter()
+            .map(|listing| format!("chat:{}", listing.room.id));
+        ids.collect::<Vec<String>>()
+    };
+    assert_eq!(list(&mut world, "bo"), [other.clone(), room.clone()]);
+    assert_eq!(list(&mut world, "ana"), [room.clone()]);
+    let find = |world: &mut World, who: &str, text: &str| {
+        let ask = Request::SearchMessages {
+            text: text.to_owned(),
+            room: None,
+            before_ms: None,
+            limit: 10,
+        };
+        let Some(Ok(Reply::Messages { messages, .. })) = world.http(&viewer(who), ask) else {
+            panic!("nothing found");
+        };
+        messages.len()
+    };
+    assert_eq!(find(&mut world, "bo", "boat"), 2);
+    assert_eq!(find(&mut world, "ana", "boat"), 1);
+    assert_eq!(find(&mut world, "ana", "secret boats"), 1);
+    assert_eq!(find(&mut world, "cy", "secret"), 0);
+    let empty = Request::SearchMessages {
+        text: " ".to_owned(),
+        room: None,
+        before_ms: None,
+        limit: 10,
+    };
+    let refused = world.http(&viewer("bo"), empty).expect("an answer");
+    assert_eq!(refused.expect_err("refused").code, ErrorCode::InvalidField);
+}
+
+#[test]
+fn a_new_token_with_fewer_grants_ends_the_subscription() {
+    let mut world = World::new(Config::default());
+    let room = direct(&mut world, "ana", "bo");
+    let ana = world.connect(&viewer("ana"), Some(&room));
+    let bo = world.connect(&viewer("bo"), Some(&room));
+    let narrow = with_grants("bo", r#"{"chat": []}"#);
+    world.tokens.insert("narrow".to_owned(), narrow);
+    let ack = world.ask(bo, &room, "refresh_token", json!({"token": "narrow"}));
+    assert_eq!(ack["type"], "ack");
+    world.take(bo);
+    write(&mut world, ana, &room, "unheard");
+    assert!(world.take(bo).is_empty());
+}
+
+#[test]
+fn attachments_come_back_as_they_were_sent() {
+    let attachment: Attachment = serde_json::from_value(json!({
+        "url": "http://files.example/%C3%A4.pdf?v=2", "type": "application/pdf", "size": 0,
+        "name": "ä.pdf",
+    }))
+    .expect("an attachment");
+    let mut world = World::new(Config::default());
+    let room = direct(&mut world, "ana", "bo");
+    let ana = world.connect(&viewer("ana"), Some(&room));
+    let data = json!({"text": "see", "attachments": [attachment]});
+    world.ask(ana, &room, "chat_message", data);
+    let told = world.take_kind(ana, "chat_message");
+    assert_eq!(told[0]["attachments"], json!([attachment]));
+}
