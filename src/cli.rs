@@ -54,7 +54,7 @@ struct Overrides {
     /// First UDP port of the media workers (sfu.udp_port_base)
     #[arg(long, value_name = "PORT")]
     udp_port_base: Option<String>,
-    /// Database, as in sqlite://redred.db (store.url)
+    /// Database, as in sqlite://redred.db or postgres://localhost/redred (store.url)
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// Form of log lines (log.format)
@@ -184,8 +184,8 @@ fn migrate(config: Config) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(store::migrate(&config.store.url))?;
-    print(&format!("{} is up to date\n", config.store.url))?;
+    let database = runtime.block_on(store::migrate(&config.store.url))?;
+    print(&format!("{database} is up to date\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

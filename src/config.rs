@@ -93,7 +93,7 @@ pub struct Sfu {
 /// The database.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Store {
-    /// `sqlite://path`, or `sqlite::memory:`.
+    /// `sqlite://path`, `sqlite::memory:`, or `postgres://user:password@host/database`.
     pub url: String,
 }
 

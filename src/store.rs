@@ -1,37 +1,31 @@
 //! Durable state: opens the database, brings it up to date, and hands what the hub asks to the writer.
 //!
-//! SQLite in WAL mode with `synchronous=FULL`: what was acknowledged survives a crash of the machine. One connection
-//! writes, so that writers never wait for each other's locks and many requests share one commit.
+//! SQLite in WAL mode with `synchronous=FULL`, or PostgreSQL: what was acknowledged survives a crash of the machine.
+//! One connection writes, so that writers never wait for each other's locks and many requests share one commit.
 
+mod backend;
+mod fault;
 mod live;
+mod sql;
 mod writer;
 
-use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use redred_signaling::store::{StoreError, StoreReply, StoreRequest};
-use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::metrics::Histogram;
 
+use backend::Backend;
+pub(crate) use backend::{is_postgres, is_sqlite};
+
 /// Requests that wait for the writer. One batch takes a fraction of them; when the disk stands still for so long that
 /// this fills, further requests are refused as unavailable instead of piling up.
 const QUEUE: usize = 8192;
-
-/// How long SQLite waits for another process that holds the write lock, such as a backup.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The first SQLite without the bug that could corrupt a database when a WAL was reset (3.51.3).
-const SQLITE_VERSION_MIN: [u32; 3] = [3, 51, 3];
-
-static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations");
 
 /// The open database. Dropping it lets the writer finish what is queued.
 #[derive(Debug)]
@@ -57,7 +51,7 @@ pub struct Monitor {
 
 #[derive(Debug, Default)]
 struct MonitorInner {
-    failing: AtomicBool,
+    failing: watch::Sender<bool>,
     requests: AtomicU64,
     commits: AtomicU64,
     failures: AtomicU64,
@@ -78,20 +72,22 @@ pub struct Stats {
 }
 
 impl Store {
-    /// Opens the database of a URL such as `sqlite://redred.db`, creates it if it is missing, and applies migrations.
+    /// Opens the database of a URL such as `sqlite://redred.db` or `postgres://ana:secret@localhost/redred`, and applies
+    /// migrations. A file is created if it is missing, a database of PostgreSQL is not.
     /// `latency` gets how long each request took, from the queue to the commit.
     ///
     /// # Errors
     /// When the URL is not understood, the file cannot be used, or its schema is newer than this program.
     pub async fn open(url: &str, latency: Histogram) -> anyhow::Result<Self> {
-        let options = connect_options(url)?;
-        let connection = prepare(&options)
-            .await
-            .with_context(|| format!("store.url {url}"))?;
+        Self::open_backend(Backend::parse(url)?, latency).await
+    }
+
+    async fn open_backend(backend: Backend, latency: Histogram) -> anyhow::Result<Self> {
+        let db = prepare(&backend).await?;
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (reply, replies) = mpsc::channel(QUEUE);
         let monitor = Monitor::default();
-        let writer = writer::Writer::new(options, connection, monitor.clone(), latency);
+        let writer = writer::Writer::new(backend, db, monitor.clone(), latency);
         let writer = tokio::spawn(writer.run(jobs, reply));
         Ok(Self {
             queue,
@@ -137,9 +133,9 @@ impl Store {
 }
 
 impl Monitor {
-    /// Whether the last transaction worked.
+    /// Whether the database works, as far as is known.
     pub fn is_healthy(&self) -> bool {
-        !self.inner.failing.load(Ordering::Relaxed)
+        !*self.inner.failing.borrow()
     }
 
     /// The counters.
@@ -154,57 +150,20 @@ impl Monitor {
     }
 }
 
-/// Applies migrations and closes the database again.
+/// Applies migrations and closes the database again. Answers which database it was, in words without a secret.
 ///
 /// # Errors
 /// As [`Store::open`].
-pub async fn migrate(url: &str) -> anyhow::Result<()> {
-    let options = connect_options(url)?;
-    let connection = prepare(&options)
-        .await
-        .with_context(|| format!("store.url {url}"))?;
-    connection.close().await.context("closing the database")
+pub async fn migrate(url: &str) -> anyhow::Result<String> {
+    let backend = Backend::parse(url)?;
+    let db = prepare(&backend).await?;
+    db.close().await.context("closing the database")?;
+    Ok(backend.describe())
 }
 
-/// What a URL of the configuration means for SQLite.
-fn connect_options(url: &str) -> anyhow::Result<SqliteConnectOptions> {
-    if !url.starts_with("sqlite:") {
-        bail!("store.url: expected sqlite://FILE");
-    }
-    let options = SqliteConnectOptions::from_str(url)
-        .with_context(|| format!("store.url: expected sqlite://FILE, got {url}"))?;
-    Ok(options
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(BUSY_TIMEOUT)
-        .disable_statement_logging())
-}
-
-/// Connects, checks the library and applies migrations.
-async fn prepare(options: &SqliteConnectOptions) -> anyhow::Result<SqliteConnection> {
-    let mut connection = options.connect().await.context("cannot be opened")?;
-    let version: String = sqlx::query_scalar("SELECT sqlite_version()")
-        .fetch_one(&mut connection)
-        .await
-        .context("the SQLite version")?;
-    if !is_recent(&version) {
-        bail!("SQLite {version} can corrupt databases in WAL mode, 3.51.3 or newer is needed");
-    }
-    MIGRATIONS
-        .run(&mut connection)
-        .await
-        .context("migrations")?;
-    Ok(connection)
-}
-
-fn is_recent(version: &str) -> bool {
-    let numbers: Vec<u32> = version
-        .split('.')
-        .map_while(|number| number.parse().ok())
-        .collect();
-    numbers[..] >= SQLITE_VERSION_MIN[..]
+async fn prepare(backend: &Backend) -> anyhow::Result<sql::Db> {
+    let prepared = backend.prepare().await;
+    prepared.with_context(|| format!("store.url: {}", backend.describe()))
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ impl Egress {
             packet.arrived,
             egress.payload,
         )
-        .marker(packet.marker)
+        .marker(egress.marker)
         .ext_vals(egress.extensions)
         .nackable(packet.kind == Kind::Video);
         let write = match egress.vp8_patch {

@@ -19,6 +19,8 @@ pub struct Facts<'a> {
     pub dimensions: Option<(u16, u16)>,
     /// Whether packets arrive on it.
     pub is_alive: bool,
+    /// How many spatial layers it has inside, 0 for an encoding without.
+    pub spatial: u8,
 }
 
 /// The layers of a track, lowest quality first.
@@ -34,6 +36,8 @@ pub struct Rung {
     pub slot: u8,
     /// Whether packets arrive on it.
     pub is_alive: bool,
+    /// How many spatial layers it has inside.
+    pub spatial: u8,
 }
 
 impl Ladder {
@@ -67,6 +71,7 @@ impl Ladder {
             .map(|slot| Rung {
                 slot: slot as u8,
                 is_alive: layers[slot].is_alive,
+                spatial: layers[slot].spatial,
             })
             .collect();
         Self { rungs }
@@ -81,17 +86,32 @@ impl Ladder {
     /// lower of two equally near. `None` when none is alive.
     pub fn choose(&self, quality: Quality) -> Option<u8> {
         let top = self.rungs.len().checked_sub(1)?;
-        let wanted = match quality {
-            Quality::Auto | Quality::High => top,
-            Quality::Medium => top / 2,
-            Quality::Low => 0,
-        };
+        let wanted = wanted(quality, top);
         self.rungs
             .iter()
             .enumerate()
             .filter(|(_, rung)| rung.is_alive)
             .min_by_key(|&(place, _)| place.abs_diff(wanted))
             .map(|(_, rung)| rung.slot)
+    }
+
+    /// The highest spatial layer that serves a choice; `None` for all there are. Where the publisher sends several
+    /// encodings, those are what is chosen from, and whatever is inside of one comes along.
+    pub fn choose_spatial(&self, quality: Quality) -> Option<u8> {
+        let [only] = self.rungs.as_slice() else {
+            return None;
+        };
+        let top = usize::from(only.spatial).checked_sub(1)?;
+        let wanted = wanted(quality, top);
+        (wanted < top).then_some(wanted as u8)
+    }
+}
+
+fn wanted(quality: Quality, top: usize) -> usize {
+    match quality {
+        Quality::Auto | Quality::High => top,
+        Quality::Medium => top / 2,
+        Quality::Low => 0,
     }
 }
 
@@ -132,8 +152,8 @@ mod tests {
             .iter()
             .map(|&(rid, is_alive)| Facts {
                 rid: Some(rid),
-                dimensions: None,
                 is_alive,
+                ..Facts::default()
             })
             .collect();
         Ladder::new(&facts)
@@ -146,6 +166,7 @@ mod tests {
                 rid: Some(rid),
                 dimensions,
                 is_alive: true,
+                spatial: 0,
             })
             .collect();
         let ladder = Ladder::new(&facts);
@@ -223,6 +244,24 @@ mod tests {
             assert_eq!(one.choose(quality), Some(0));
         }
         assert_eq!(Ladder::new(&[]).choose(Quality::Auto), None);
+    }
+
+    #[test]
+    fn spatial_layers_are_chosen_where_there_is_one_encoding() {
+        let inside = |spatial| Facts {
+            is_alive: true,
+            spatial,
+            ..Facts::default()
+        };
+        let limits = |layers: &[Facts<'_>]| {
+            let ladder = Ladder::new(layers);
+            [Quality::High, Quality::Medium, Quality::Low].map(|q| ladder.choose_spatial(q))
+        };
+        assert_eq!(limits(&[inside(3)]), [None, Some(1), Some(0)]);
+        assert_eq!(limits(&[inside(2)]), [None, Some(0), Some(0)]);
+        assert_eq!(limits(&[inside(1)]), [None; 3]);
+        assert_eq!(limits(&[inside(0)]), [None; 3]);
+        assert_eq!(limits(&[inside(3), inside(3)]), [None; 3]);
     }
 
     #[test]

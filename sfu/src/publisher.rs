@@ -8,7 +8,8 @@ use str0m::media::{Mid, Pt};
 use str0m::rtp::Ssrc;
 
 use crate::event::Kind;
-use crate::forward::packet::SourceId;
+use crate::forward::dependency::{Descriptor, structure as dependency};
+use crate::forward::packet::{Packet, SourceId};
 use crate::track::Format;
 
 /// SSRCs remembered at a time: three layers of four tracks. A publisher that changes them faster than it sends only
@@ -20,6 +21,8 @@ const ROUTES_MAX: usize = 12;
 pub(crate) struct Publisher {
     pub(crate) lines: SmallVec<[Line; 2]>,
     routes: SmallVec<[Route; 4]>,
+    /// Of the sources that send dependency descriptors.
+    dependencies: SmallVec<[(SourceId, dependency::Reader); 1]>,
     pub(crate) link: Link,
 }
 
@@ -98,7 +101,34 @@ impl Publisher {
             highest: seq_no,
         };
         self.routes.push(route);
+        let routes = &self.routes;
+        self.dependencies
+            .retain(|(source, _)| routes.iter().any(|route| route.source == *source));
         route
+    }
+
+    /// Adds to a packet what its dependency descriptor says of layers, if it has one.
+    pub(crate) fn read_dependency(&mut self, packet: &mut Packet) {
+        let values = &packet.extensions.user_values;
+        let Some(descriptor) = values.get::<Descriptor>() else {
+            return;
+        };
+        let known = self.dependencies.iter();
+        let index = match known
+            .map(|d| d.0)
+            .position(|source| source == packet.source)
+        {
+            Some(index) => index,
+            None => {
+                let reader = dependency::Reader::default();
+                self.dependencies.push((packet.source, reader));
+                self.dependencies.len() - 1
+            }
+        };
+        if let Some(frame) = self.dependencies[index].1.read(descriptor.bytes()) {
+            packet.meta.spatial = Some(frame.spatial);
+            packet.meta.sizes = frame.sizes.or(packet.meta.sizes);
+        }
     }
 
     /// The track published on a media line.

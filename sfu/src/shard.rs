@@ -4,12 +4,12 @@
 //! `shard/media.rs`, what other shards say in `shard/relay.rs`.
 
 mod command;
+mod fault;
 mod media;
 mod relay;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use slab::Slab;
@@ -23,6 +23,10 @@ use crate::peer::{self, Lapse, Peer, Role, Sink};
 use crate::stats::Snapshot;
 use crate::stream::Stream;
 use crate::timer::{Owner, Timers};
+
+#[cfg(feature = "sim")]
+pub use fault::Fault;
+use fault::Trap;
 
 /// How often a stream's layers are measured and looked at for having stopped.
 const TICK: Duration = Duration::from_millis(500);
@@ -55,6 +59,7 @@ pub struct Shard {
     /// When packets that were forwarded in this turn arrived, and how many copies went out.
     arrivals: SmallVec<[(Instant, u32); 4]>,
     stats: Snapshot,
+    trap: Trap,
 }
 
 impl Shard {
@@ -84,7 +89,14 @@ impl Shard {
             next_source: 0,
             arrivals: SmallVec::new(),
             stats: Snapshot::default(),
+            trap: Trap::default(),
         }
+    }
+
+    /// Lets everything panic that is done for a peer at some point.
+    #[cfg(feature = "sim")]
+    pub fn inject_fault(&mut self, peer: PeerKey, fault: Fault) {
+        self.trap.arm(peer, fault);
     }
 
     /// Carries out a command.
@@ -235,8 +247,12 @@ impl Shard {
             events: &mut events,
             stats: &mut self.stats,
         };
-        let result = catch_unwind(AssertUnwindSafe(|| change(peer, &mut sink)));
-        if result.is_err() {
+        let trap = &self.trap;
+        let result = fault::contain(|| {
+            trap.spring(id.key, fault::Fault::Drive);
+            change(peer, &mut sink);
+        });
+        if result.is_none() {
             events.clear();
             self.events = events;
             self.drop_broken(now, id);
@@ -335,6 +351,9 @@ impl Shard {
     fn drop_broken(&mut self, now: Instant, id: PeerId) {
         self.stats.panics += 1;
         tracing::error!(peer = id.key.0, "a fault of this server ended a connection");
+        if peer_mut(&mut self.peers, id).is_none() {
+            return;
+        }
         self.remove_peer(now, id);
         self.tell(Event::Closed {
             peer: id.key,
@@ -348,11 +367,14 @@ impl Shard {
             return;
         }
         self.drive(now, id, |peer, sink| peer.close(now, sink));
-        self.remove_peer(now, id);
-        self.tell(Event::Closed {
-            peer: id.key,
-            reason,
-        });
+        // A fault in the goodbye has told of the end already.
+        if peer_mut(&mut self.peers, id).is_some() {
+            self.remove_peer(now, id);
+            self.tell(Event::Closed {
+                peer: id.key,
+                reason,
+            });
+        }
     }
 
     /// Takes a peer out of everything that knows it.

@@ -9,6 +9,7 @@ mod camera;
 mod media;
 mod peer;
 mod random;
+mod svc;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,10 +17,12 @@ use std::time::{Duration, Instant};
 
 pub use str0m_netem::{NetemConfig, Probability, RandomLoss};
 
+pub use crate::shard::Fault;
 pub use camera::Publishing;
 pub use media::{Frame, Received, Viewing};
 pub use peer::Watching;
 pub use random::Random;
+pub use svc::Layering;
 
 use crate::config::{Config, Identity};
 use crate::event::{Command, Event, Output, Selection};
@@ -180,11 +183,27 @@ impl Sim {
         self.peer_mut(publisher).set_sending(rid, is_sending);
     }
 
+    /// A publisher sends only so many of its spatial layers, for lack of bandwidth.
+    pub fn set_spatial(&mut self, publisher: PeerKey, layers: u8) {
+        self.peer_mut(publisher).set_spatial(layers);
+    }
+
     /// Gives a command to a shard and lets its turn end.
     pub fn command(&mut self, shard: ShardId, command: Command) {
         let now = self.now;
         self.host(shard).shard.handle_command(now, command);
         self.settle();
+    }
+
+    /// Lets everything panic that a shard does for a peer at some point. The next peer has the key
+    /// [`Self::next_key`].
+    pub fn inject_fault(&mut self, shard: ShardId, peer: PeerKey, fault: Fault) {
+        self.host(shard).shard.inject_fault(peer, fault);
+    }
+
+    /// The key of the peer that comes next.
+    pub fn next_key(&self) -> PeerKey {
+        self.next_peer().0
     }
 
     /// A datagram from anywhere arrives at a shard.

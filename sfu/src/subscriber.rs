@@ -42,6 +42,14 @@ struct Subscription {
     payload_types: Option<PayloadTypes>,
 }
 
+/// What a viewer receives from a packet on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Switched {
+    pub(crate) reason: LayerReason,
+    /// The highest spatial layer inside the encoding, `None` for all there are.
+    pub(crate) spatial: Option<u8>,
+}
+
 /// What became of a packet for this viewer.
 #[expect(
     clippy::large_enum_variant,
@@ -53,7 +61,8 @@ pub(crate) enum Outcome {
         ssrc: str0m::rtp::Ssrc,
         payload_types: PayloadTypes,
         egress: packet::Egress,
-        switched: Option<LayerReason>,
+        /// Set when the layer changes with this packet.
+        switched: Option<Switched>,
     },
     /// Not wanted, or not yet.
     Kept,
@@ -193,7 +202,10 @@ impl Subscriber {
                 ssrc: egress.ssrc,
                 payload_types,
                 egress: forwarded.egress,
-                switched: forwarded.switched,
+                switched: forwarded.switched.map(|reason| Switched {
+                    reason,
+                    spatial: line.forwarder.spatial(),
+                }),
             },
             None if line.forwarder.wants_keyframe() == Some(packet.slot) => Outcome::NeedsKeyframe,
             None => Outcome::Kept,

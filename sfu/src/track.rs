@@ -8,6 +8,7 @@ use str0m::format::{self, CodecSpec};
 use crate::event::{Codec, Kind, LayerInfo, TrackInfo};
 use crate::forward::keyframe::Requests;
 use crate::forward::packet::Packet;
+use crate::forward::spatial::SPATIAL_MAX;
 use crate::layer::{Facts, LAYERS_MAX, Ladder};
 
 /// A layer is taken for stopped after this long without a packet. Chromium repeats a still screen once a second, Opus
@@ -64,7 +65,19 @@ pub(crate) struct Layer {
     pub(crate) fps: u16,
     pub(crate) bitrate_bps: u64,
     pub(crate) is_alive: bool,
+    /// The spatial layers inside of it, lowest first; empty for an encoding without.
+    spatial: SmallVec<[Spatial; SPATIAL_MAX]>,
     meter: Meter,
+}
+
+/// A spatial layer inside an encoding.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spatial {
+    size: (u16, u16),
+    /// Of its own frames and of those below.
+    bitrate_bps: u64,
+    /// Of its own frames since the window began.
+    bytes: u64,
 }
 
 /// What arrived since the window began.
@@ -126,6 +139,8 @@ impl Track {
             return changes;
         };
         layer.meter.count(packet);
+        changes.ladder |= layer.note_spatial(packet);
+        changes.info |= changes.ladder;
         if !layer.is_alive {
             layer.is_alive = true;
             changes.ladder = true;
@@ -195,19 +210,33 @@ impl Track {
 
     /// The layers, lowest first.
     pub(crate) fn layer_infos(&self) -> Vec<LayerInfo> {
+        if let [only] = self.layers.as_slice()
+            && !only.spatial.is_empty()
+        {
+            let spatial = 0..only.spatial.len() as u8;
+            return spatial.map(|layer| only.info(Some(layer))).collect();
+        }
         let rungs = self.ladder.rungs().iter();
         rungs
             .filter_map(|rung| self.layers.get(usize::from(rung.slot)))
-            .map(Layer::info)
+            .map(|layer| layer.info(None))
             .collect()
     }
 
-    /// What is known of the layer in a slot.
-    pub(crate) fn layer_info(&self, slot: u8) -> LayerInfo {
+    /// What is known of the layer in a slot, up to a spatial layer inside of it.
+    pub(crate) fn layer_info(&self, slot: u8, spatial: Option<u8>) -> LayerInfo {
         self.layers
             .get(usize::from(slot))
-            .map(Layer::info)
+            .map(|layer| layer.info(spatial))
             .unwrap_or_default()
+    }
+
+    /// The encodings change to something that may have no spatial layers.
+    pub(crate) fn forget_spatial(&mut self) {
+        for layer in &mut self.layers {
+            layer.spatial.clear();
+        }
+        self.rebuild_ladder();
     }
 
     /// The slot of a RID, made when there is room for it.
@@ -242,6 +271,7 @@ impl Track {
                 rid: layer.rid.as_deref(),
                 dimensions: layer.dimensions,
                 is_alive: layer.is_alive,
+                spatial: layer.spatial.len() as u8,
             })
             .collect();
         self.ladder = Ladder::new(&facts);
@@ -249,15 +279,50 @@ impl Track {
 }
 
 impl Layer {
-    fn info(&self) -> LayerInfo {
-        let (width, height) = self.dimensions.unwrap_or_default();
+    /// The layer as it is, or without what is above a spatial layer inside of it.
+    fn info(&self, spatial: Option<u8>) -> LayerInfo {
+        let highest = self.spatial.last().map(|spatial| spatial.size);
+        let whole = self.dimensions.or(highest).unwrap_or_default();
+        let spatial = spatial.and_then(|layer| self.spatial.get(usize::from(layer)));
+        let (width, height) = spatial.map_or(whole, |spatial| spatial.size);
         LayerInfo {
             rid: self.rid.clone(),
             width,
             height,
             fps: self.fps,
-            bitrate_bps: self.bitrate_bps,
+            bitrate_bps: spatial.map_or(self.bitrate_bps, |spatial| spatial.bitrate_bps),
         }
+    }
+
+    /// Notes what a packet says of spatial layers; tells whether there are others now.
+    fn note_spatial(&mut self, packet: &Packet) -> bool {
+        let sizes = match &packet.meta.sizes {
+            Some(sizes) => sizes.as_slice(),
+            None if packet.meta.keyframe && packet.meta.spatial.is_none() => &[],
+            None => {
+                let layer = packet.meta.spatial.map(|spatial| spatial.layer);
+                if let Some(spatial) = self.spatial.get_mut(usize::from(layer.unwrap_or(0))) {
+                    spatial.bytes += packet.payload.len() as u64;
+                }
+                return false;
+            }
+        };
+        // A single one is the whole.
+        let sizes = if sizes.len() > 1 { sizes } else { &[] };
+        if self
+            .spatial
+            .iter()
+            .map(|spatial| spatial.size)
+            .eq(sizes.iter().copied())
+        {
+            return false;
+        }
+        let sized = |&size| Spatial {
+            size,
+            ..Spatial::default()
+        };
+        self.spatial = sizes.iter().map(sized).collect();
+        true
     }
 
     fn measure(&mut self, now: Instant) {
@@ -270,6 +335,11 @@ impl Layer {
         }
         let seconds = elapsed.as_secs_f64();
         self.bitrate_bps = (self.meter.bytes as f64 * 8.0 / seconds).round() as u64;
+        let mut bytes = 0;
+        for spatial in &mut self.spatial {
+            bytes += std::mem::take(&mut spatial.bytes);
+            spatial.bitrate_bps = (bytes as f64 * 8.0 / seconds).round() as u64;
+        }
         self.fps = (f64::from(self.meter.frames) / seconds).round() as u16;
         self.meter.bytes = 0;
         self.meter.frames = 0;

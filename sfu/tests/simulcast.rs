@@ -155,6 +155,7 @@ fn ladder(alive: [bool; 3]) -> Ladder {
             rid: Some(rids[slot]),
             dimensions: Some((WIDTHS[slot], WIDTHS[slot] / 16 * 9)),
             is_alive: alive[slot],
+            spatial: 0,
         })
         .collect();
     Ladder::new(&facts)

@@ -28,6 +28,7 @@ mod connection;
 mod dispatch;
 mod media;
 mod request;
+mod resource;
 
 /// A WebSocket that was upgraded and authenticated.
 #[derive(Debug, Clone)]
@@ -108,7 +109,7 @@ pub enum Output {
 /// Why the hub asked to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// A session's heartbeat, idle timeout, token or resume window.
+    /// A session's heartbeat, idle timeout, token or resume window; the token behind a WHIP or WHEP connection.
     Session,
     /// Something of a live stream: counts, grace, waiting requests.
     Live,
@@ -138,6 +139,7 @@ pub struct Hub {
 enum Timer {
     Session(Key),
     Parting(SessionId),
+    Peers,
     Live(StreamName),
     Directory,
     Chat,
@@ -316,6 +318,10 @@ impl Hub {
                     } = &mut self.context;
                     sessions.cut_parting(socket, outputs);
                 }
+                Timer::Peers => {
+                    self.context.peers.scheduled = None;
+                    self.expire_peers(now);
+                }
                 Timer::Live(stream) => {
                     if let Some(live) = self.lives.get_mut(&stream) {
                         live.scheduled = None;
@@ -353,7 +359,7 @@ impl Hub {
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
         let (at, timer) = self.timers.first()?;
         let reason = match timer {
-            Timer::Session(_) | Timer::Parting(_) => Reason::Session,
+            Timer::Session(_) | Timer::Parting(_) | Timer::Peers => Reason::Session,
             Timer::Live(_) => Reason::Live,
             Timer::Directory => Reason::Directory,
             Timer::Chat => Reason::Chat,
@@ -478,6 +484,10 @@ impl Hub {
         let scheduled = &mut self.notifications.scheduled;
         self.timers
             .schedule(&Timer::Notifications, scheduled, deadline);
+        let peers = &mut self.context.peers;
+        let deadline = peers.first_expiry();
+        self.timers
+            .schedule(&Timer::Peers, &mut peers.scheduled, deadline);
         // Messages of this turn may have overflowed an outbox.
         while let Some(key) = self.context.sessions.next_ending() {
             self.finish_ending(now, key);

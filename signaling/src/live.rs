@@ -6,9 +6,9 @@
 //! `live/reactions.rs`; who may not be here is decided by `moderation.rs`.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::api::{self, StreamSummary};
+use crate::api::StreamSummary;
 use crate::broker::Publication;
 use crate::channel::Room;
 use crate::context::{Context, Waiting};
@@ -95,7 +95,21 @@ pub(crate) enum Deferred {
     Http {
         request: RequestId,
         caller: Caller,
-        ask: api::Request,
+        wanted: Wanted,
+    },
+}
+
+/// What HTTP asks of one stream.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    /// Whether the caller may be here.
+    Admission,
+    /// WHIP POST.
+    Publish { offer: String },
+    /// WHEP POST.
+    Watch {
+        offer: String,
+        wait: Option<Duration>,
     },
 }
 
@@ -456,5 +470,5 @@ impl Live {
 
 pub(crate) fn unavailable_store() -> Error {
     Error::unavailable("the store does not answer; nothing was changed")
-        .retry_after(std::time::Duration::from_secs(1))
+        .retry_after(Duration::from_secs(1))
 }

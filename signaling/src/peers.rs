@@ -1,6 +1,6 @@
 //! WebRTC connections as the hub sees them: whose they are, what for, and which requests about them are open.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
 use crate::grants::User;
@@ -80,6 +80,33 @@ pub(crate) struct Peer {
     pub(crate) phase: Phase,
     pub(crate) selection: Selection,
     pub(crate) pending: VecDeque<Pending>,
+    /// When the token behind it ends; none while a session stands behind it, for that has its own.
+    expires_at: Option<Instant>,
+}
+
+impl Peer {
+    /// A connection whose end is not set, with nothing asked about it yet.
+    pub(crate) fn new(
+        stream: StreamName,
+        side: Side,
+        owner: Owner,
+        user: User,
+        wire_id: String,
+        etag: String,
+    ) -> Self {
+        Self {
+            stream,
+            side,
+            owner,
+            user,
+            wire_id,
+            etag,
+            phase: Phase::Reserved,
+            selection: Selection::default(),
+            pending: VecDeque::new(),
+            expires_at: None,
+        }
+    }
 }
 
 /// A resource that is gone.
@@ -96,6 +123,9 @@ pub(crate) struct Tombstone {
 pub(crate) struct Peers {
     peers: BTreeMap<MediaId, Peer>,
     by_wire_id: HashMap<String, MediaId>,
+    expiries: BTreeSet<(Instant, MediaId)>,
+    /// The moment the timer of the earliest expiry is set to.
+    pub(crate) scheduled: Option<Instant>,
     next: u64,
     tombstones: HashMap<String, Tombstone>,
     buried: VecDeque<String>,
@@ -106,6 +136,8 @@ impl Peers {
         Self {
             peers: BTreeMap::new(),
             by_wire_id: HashMap::new(),
+            expiries: BTreeSet::new(),
+            scheduled: None,
             next: 1,
             tombstones: HashMap::new(),
             buried: VecDeque::new(),
@@ -133,6 +165,38 @@ impl Peers {
         Some((media, self.peers.get(&media)?))
     }
 
+    /// The connection ends at `at`, unless it was to live longer already.
+    pub(crate) fn extend(&mut self, media: MediaId, at: Instant) {
+        let Some(peer) = self.peers.get_mut(&media) else {
+            return;
+        };
+        if let Some(before) = peer.expires_at {
+            if before >= at {
+                return;
+            }
+            self.expiries.remove(&(before, media));
+        }
+        peer.expires_at = Some(at);
+        self.expiries.insert((at, media));
+    }
+
+    /// When the next connection's token ends.
+    pub(crate) fn first_expiry(&self) -> Option<Instant> {
+        self.expiries.first().map(|(at, _)| *at)
+    }
+
+    /// A connection whose token has ended, once; it is up to the caller to close it.
+    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<MediaId> {
+        if self.first_expiry()? > now {
+            return None;
+        }
+        let (_, media) = self.expiries.pop_first()?;
+        if let Some(peer) = self.peers.get_mut(&media) {
+            peer.expires_at = None;
+        }
+        Some(media)
+    }
+
     pub(crate) fn tombstone(&self, wire_id: &str) -> Option<&Tombstone> {
         self.tombstones.get(wire_id)
     }
@@ -140,6 +204,9 @@ impl Peers {
     pub(crate) fn remove(&mut self, media: MediaId) -> Option<Peer> {
         let peer = self.peers.remove(&media)?;
         self.by_wire_id.remove(&peer.wire_id);
+        if let Some(at) = peer.expires_at {
+            self.expiries.remove(&(at, media));
+        }
         if peer.owner == Owner::Http {
             let tombstone = Tombstone {
                 media,

@@ -131,6 +131,8 @@ pub struct Snapshot {
     pub idle_closes: u64,
     /// Sessions closed because their token ended.
     pub token_expiries: u64,
+    /// WHIP and WHEP connections, and publishers without a session, closed because their token ended.
+    pub media_token_expiries: u64,
     /// Subscriptions with `since` that were served without a gap.
     pub recoveries: u64,
     /// Subscriptions with `since` whose gap was larger than the history.

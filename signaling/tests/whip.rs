@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use redred_signaling::api::{Reply, Request, ResourceKind};
 use redred_signaling::config::Takeover;
-use redred_signaling::media::{MediaReply, Refusal};
-use redred_signaling::sim::{World, streamer, viewer};
-use redred_signaling::{Config, Error, ErrorCode, StreamName};
+use redred_signaling::media::{MediaIntent, MediaReply, Refusal};
+use redred_signaling::sim::{START_MS, World, streamer, viewer, with_grants};
+use redred_signaling::{Caller, Config, Error, ErrorCode, StreamName};
 use serde_json::json;
 
 fn publish(stream: &str) -> Request {
@@ -189,4 +189,104 @@ fn the_streamer_names_a_stream_that_is_published_by_whip() {
     let bo = world.connect(&viewer("bo"), Some("live:ana"));
     world.ask(ana, "live:ana", "start_stream", json!({"title": "Named"}));
     assert_eq!(world.take_kind(bo, "stream_updated")[0]["title"], "Named");
+}
+
+fn until(mut caller: Caller, seconds: u64) -> Caller {
+    caller.expires_at_ms = START_MS + seconds * 1000;
+    caller
+}
+
+fn fresh(resource: &str, kind: ResourceKind) -> Request {
+    Request::Patch {
+        resource: resource.to_owned(),
+        kind,
+        if_match: Some("*".to_owned()),
+        fragment: "a=end-of-candidates".to_owned(),
+    }
+}
+
+#[test]
+fn a_viewer_is_cut_when_its_token_ends() {
+    let mut world = World::new(Config::default());
+    go_live(&mut world);
+    let bo = until(viewer("bo"), 60);
+    let (resource, _) = created(world.http(&bo, watch("ana", 0)));
+    world.advance(Duration::from_secs(59));
+    assert_eq!(world.hub.stats().live_viewers, 1);
+    world.advance(Duration::from_secs(1));
+    assert_eq!(world.hub.stats().live_viewers, 0);
+    assert_eq!(world.hub.stats().media_token_expiries, 1);
+    let closed = world.intents.last();
+    assert!(matches!(closed, Some(MediaIntent::Close { .. })));
+    // With a new token the resource is there to be deleted, and no more.
+    let late = world.http(&viewer("bo"), fresh(&resource, ResourceKind::Whep));
+    assert_eq!(code(late), ErrorCode::NotFound);
+    let kind = ResourceKind::Whep;
+    let deleted = world.http(&viewer("bo"), Request::Delete { resource, kind });
+    assert_eq!(deleted, Some(Ok(Reply::Done)));
+}
+
+#[test]
+fn a_publisher_whose_token_ends_has_the_grace_time_to_bring_a_new_one() {
+    let mut world = World::new(Config::default());
+    let bo = world.connect(&viewer("bo"), Some("live:ana"));
+    for comes_back in [true, false] {
+        let seconds = (world.now.wall_ms - START_MS) / 1000 + 30;
+        created(world.http(&until(streamer("ana"), seconds), publish("ana")));
+        let media = world.publisher();
+        world.media(MediaReply::Connected { media });
+        world.advance(Duration::from_secs(35));
+        assert!(world.intents.contains(&MediaIntent::Close { media }));
+        assert_eq!(world.hub.stats().live_streams, 1);
+        world.send_text(bo, r#"{"type":"pong","data":{}}"#);
+        if comes_back {
+            go_live(&mut world);
+            world.advance(Duration::from_secs(20));
+            assert!(world.take_kind(bo, "stream_ended").is_empty());
+            world.media(MediaReply::Closed {
+                media: world.publisher(),
+                reason: "test".to_owned(),
+            });
+        }
+    }
+    world.advance(Duration::from_secs(6));
+    let ended = world.take_kind(bo, "stream_ended");
+    assert_eq!(ended[0]["reason"], "publisher_lost");
+}
+
+#[test]
+fn a_patch_with_a_fresh_token_of_the_same_user_extends_a_connection() {
+    let mut world = World::new(Config::default());
+    go_live(&mut world);
+    let (resource, _) = created(world.http(&until(viewer("bo"), 60), watch("ana", 0)));
+    let mut patch = |caller: &Caller| {
+        let reply = world.http(caller, fresh(&resource, ResourceKind::Whep));
+        reply.expect("answered").map_err(|error| error.code)
+    };
+    // Neither somebody else, nor a token without the grant, nor one that ends earlier, changes anything for the better
+    // or the worse.
+    assert_eq!(patch(&until(viewer("cy"), 900)), Err(ErrorCode::Forbidden));
+    assert!(patch(&until(with_grants("root", r#"{"admin":true}"#), 900)).is_ok());
+    let elsewhere = until(with_grants("bo", r#"{"watch":["cy"]}"#), 900);
+    assert_eq!(patch(&elsewhere), Err(ErrorCode::Forbidden));
+    assert!(patch(&until(viewer("bo"), 120)).is_ok());
+    assert!(patch(&until(viewer("bo"), 90)).is_ok());
+    world.advance(Duration::from_secs(119));
+    assert_eq!(world.hub.stats().live_viewers, 1);
+    world.advance(Duration::from_secs(1));
+    assert_eq!(world.hub.stats().live_viewers, 0);
+}
+
+#[test]
+fn a_publisher_that_left_its_session_ends_with_the_token_it_had() {
+    let mut world = World::new(Config::default());
+    let ana = world.connect(&until(streamer("ana"), 300), Some("live:ana"));
+    let media = world.go_live(ana, "ana");
+    world.leave(ana);
+    world.advance(Duration::from_secs(299));
+    assert!(!world.intents.contains(&MediaIntent::Close { media }));
+    world.advance(Duration::from_secs(1));
+    assert!(world.intents.contains(&MediaIntent::Close { media }));
+    world.advance(Duration::from_secs(11));
+    assert_eq!(world.hub.stats().live_streams, 0);
 }

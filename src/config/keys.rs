@@ -8,9 +8,10 @@ use tracing::level_filters::LevelFilter;
 
 use super::value::{
     Bad, Secret, boolean, duration, integer, list, masked, parsed, show_duration, show_integer,
-    show_list, show_size, size, text, word,
+    show_list, show_size, show_url, size, text, word,
 };
 use super::{Config, LogFormat, Origins, Takeover};
+use crate::store::{is_postgres, is_sqlite};
 
 const TAKEOVERS: &[(&str, Takeover)] =
     &[("reject", Takeover::Reject), ("replace", Takeover::Replace)];
@@ -145,12 +146,12 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "store.url",
-        expected: "an SQLite URL, as in \"sqlite://redred.db\" (PostgreSQL is not supported by this version)",
+        expected: "a URL, as in \"sqlite://redred.db\" or \"postgres://ana:password@localhost/redred\"",
         set: |c, v| {
             c.store.url = store_url(text(v)?)?;
             Ok(())
         },
-        show: |c| Some(Value::String(c.store.url.clone())),
+        show: |c| Some(show_url(&c.store.url)),
     },
     Key {
         name: "auth.secret",
@@ -411,7 +412,9 @@ fn ice_servers(urls: Vec<String>) -> Result<Vec<String>, Bad> {
 }
 
 fn store_url(url: String) -> Result<String, Bad> {
-    url.starts_with("sqlite:").then_some(url).ok_or(Bad)
+    (is_sqlite(&url) || is_postgres(&url))
+        .then_some(url)
+        .ok_or(Bad)
 }
 
 fn log_level(text: String) -> Result<String, Bad> {

@@ -48,7 +48,7 @@ fn an_absent_flag_does_not_clobber_the_file() {
 fn every_fault_is_reported_at_once_with_key_place_and_expectation() {
     let mut sources = file(
         "[http]\nlisten = 8080\nlistne = \"x\"\n[cluster]\nredis_url = \"redis://x\"\n[sfu]\nworkers = 0\n\
-         tcp_port = 7000\n[store]\nurl = \"postgres://x\"\n[live]\ntakeover = \"maybe\"\n\
+         tcp_port = 7000\n[store]\nurl = \"mysql://x\"\n[live]\ntakeover = \"maybe\"\n\
          [shutdown]\ngrace = 5\n[log]\nlevel = \"loud\"",
     );
     sources = env(sources, "REDRED_SFU__UDP_PORT_BASE", "70000");
@@ -59,7 +59,7 @@ fn every_fault_is_reported_at_once_with_key_place_and_expectation() {
         "cluster.redis_url (in redred.toml): expected no such key: this version does not support clusters",
         "sfu.workers (in redred.toml): expected a number from 1 to 256",
         "sfu.tcp_port (in redred.toml): expected no such key: this version does not support ICE over TCP",
-        "store.url (in redred.toml): expected an SQLite URL",
+        "store.url (in redred.toml): expected a URL, as in",
         "live.takeover (in redred.toml): expected \"reject\" or \"replace\"",
         "shutdown.grace (in redred.toml): expected a time",
         "log.level (in redred.toml): expected error, warn",
@@ -164,6 +164,27 @@ fn secrets_are_masked_in_the_effective_configuration() {
     for shown in [config.to_toml(), format!("{config:?}")] {
         assert!(shown.contains("********"), "{shown}");
         assert!(!shown.contains("0123456789"), "{shown}");
+    }
+}
+
+#[test]
+fn the_password_of_the_database_is_masked_wherever_it_stands() {
+    for (url, shown) in [
+        (
+            "postgres://ana:hush@db/redred",
+            "postgres://ana:********@db/redred",
+        ),
+        (
+            "postgres:///redred?host=/run/x&password=hush",
+            "postgres:///redred?host=%2Frun%2Fx&password=********",
+        ),
+        ("postgres://ana@db/redred", "postgres://ana@db/redred"),
+        ("sqlite:///var/lib/redred.db", "sqlite:///var/lib/redred.db"),
+    ] {
+        let config = merge(file(&format!("[store]\nurl = \"{url}\""))).expect("no faults");
+        assert_eq!(config.store.url, url);
+        let text = config.to_toml();
+        assert!(text.contains(&format!("url = \"{shown}\"")), "{text}");
     }
 }
 

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use toml::Value;
+use url::Url;
 
 /// Text that never reaches a log: it has neither `Debug` nor `Display`.
 #[derive(Clone, PartialEq, Eq)]
@@ -121,7 +122,33 @@ pub(super) fn show_list<T: ToString>(values: &[T]) -> Value {
     Value::Array(texts.collect())
 }
 
+const MASK: &str = "********";
+
 /// Stands for a secret that is set.
 pub(super) fn masked() -> Value {
-    Value::String("********".to_owned())
+    Value::String(MASK.to_owned())
+}
+
+/// A URL without its password, which may stand before the host or among the parameters.
+pub(super) fn show_url(text: &str) -> Value {
+    let Ok(mut url) = Url::parse(text) else {
+        return Value::String(text.to_owned());
+    };
+    if url.password().is_some() {
+        // Refused for URLs without a host only, and those have no password.
+        let _ = url.set_password(Some(MASK));
+    }
+    if url.query_pairs().any(|(key, _)| key == "password") {
+        let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+        let mut query = url.query_pairs_mut();
+        query.clear();
+        for (key, value) in &pairs {
+            query.append_pair(key, if key == "password" { MASK } else { value });
+        }
+    }
+    Value::String(if url.as_str().contains(MASK) {
+        url.into()
+    } else {
+        text.to_owned()
+    })
 }

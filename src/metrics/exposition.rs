@@ -158,6 +158,11 @@ impl Readings<'_> {
                 "Publishers that came back within the grace time.",
                 hub.publisher_returns,
             ),
+            counter(
+                "redred_live_token_expiries_total",
+                "WHIP and WHEP connections closed because their token ended.",
+                hub.media_token_expiries,
+            ),
             histogram(
                 "redred_store_write_seconds",
                 "From a request to the store to its commit.",

@@ -6,12 +6,12 @@ use redred_signaling::store::{
     Ban, Comment, Role, RoleEntry, Settings, StoreError, StoreOk, StoreOp, StoredRole, StreamEnded,
     StreamStarted, StreamState, Timeout,
 };
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::sql::{Db, Row};
 
 /// Carries out one request. The outer error is the database's and spoils the transaction, the inner one is an answer.
 pub(super) async fn execute(
-    db: &mut SqliteConnection,
+    db: &mut Db,
     op: &StoreOp,
 ) -> sqlx::Result<Result<StoreOk, StoreError>> {
     match op {
@@ -60,53 +60,47 @@ pub(super) async fn execute(
     Ok(Ok(StoreOk::Done))
 }
 
-async fn load(
-    db: &mut SqliteConnection,
-    stream: &StreamName,
-    comments: usize,
-) -> sqlx::Result<StreamState> {
-    let bans = sqlx::query("SELECT * FROM bans WHERE stream = ?")
+async fn load(db: &mut Db, stream: &StreamName, comments: usize) -> sqlx::Result<StreamState> {
+    let bans = db
+        .query("SELECT * FROM bans WHERE stream = $1")
         .bind(stream.as_str())
-        .try_map(ban_row)
-        .fetch_all(&mut *db)
+        .rows(ban_row)
         .await?;
-    let timeouts = sqlx::query("SELECT * FROM timeouts WHERE stream = ?")
+    let timeouts = db
+        .query("SELECT * FROM timeouts WHERE stream = $1")
         .bind(stream.as_str())
-        .try_map(timeout_row)
-        .fetch_all(&mut *db)
+        .rows(timeout_row)
         .await?;
-    let roles = sqlx::query("SELECT * FROM roles WHERE stream = ?")
+    let roles = db
+        .query("SELECT * FROM roles WHERE stream = $1")
         .bind(stream.as_str())
-        .try_map(role_row)
-        .fetch_all(&mut *db)
+        .rows(role_row)
         .await?;
-    let settings = sqlx::query("SELECT * FROM settings WHERE stream = ?")
+    let settings = db
+        .query("SELECT * FROM settings WHERE stream = $1")
         .bind(stream.as_str())
-        .try_map(settings_row)
-        .fetch_optional(&mut *db)
+        .row(settings_row)
         .await?
         .unwrap_or_default();
     let pinned = match &settings.pinned_comment {
         Some(id) => {
-            sqlx::query(
-                "SELECT * FROM comments WHERE stream = ? AND id = ? AND deleted_at_ms IS NULL",
+            db.query(
+                "SELECT * FROM comments WHERE stream = $1 AND id = $2 AND deleted_at_ms IS NULL",
             )
             .bind(stream.as_str())
             .bind(id)
-            .try_map(comment_row)
-            .fetch_optional(&mut *db)
+            .row(comment_row)
             .await?
         }
         None => None,
     };
-    let mut comments = sqlx::query(
-        "SELECT * FROM comments WHERE stream = ? AND deleted_at_ms IS NULL ORDER BY seq DESC LIMIT ?",
+    let mut comments = db.query(
+        "SELECT * FROM comments WHERE stream = $1 AND deleted_at_ms IS NULL ORDER BY seq DESC LIMIT $2",
     )
     .bind(stream.as_str())
-    .bind(i64::try_from(comments).unwrap_or(i64::MAX))
-    .try_map(comment_row)
-    .fetch_all(&mut *db)
-    .await?;
+    .number(comments as u64)
+    .rows(comment_row)
+        .await?;
     comments.reverse();
     Ok(StreamState {
         bans,
@@ -119,10 +113,10 @@ async fn load(
 }
 
 /// Stores a comment, or finds the one that the same user has stored under the same client id.
-async fn add_comment(db: &mut SqliteConnection, comment: &Comment) -> sqlx::Result<Comment> {
-    let inserted = sqlx::query(
+async fn add_comment(db: &mut Db, comment: &Comment) -> sqlx::Result<Comment> {
+    let inserted = db.query(
         "INSERT INTO comments (stream, id, user_id, user_name, role, text, highlighted, client_id, created_at_ms)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          ON CONFLICT (stream, user_id, client_id) WHERE client_id IS NOT NULL DO NOTHING",
     )
     .bind(comment.stream.as_str())
@@ -133,88 +127,91 @@ async fn add_comment(db: &mut SqliteConnection, comment: &Comment) -> sqlx::Resu
     .bind(&comment.text)
     .bind(comment.highlighted)
     .bind(&comment.client_id)
-    .bind(millis(comment.created_at_ms))
-    .execute(&mut *db)
+    .number(comment.created_at_ms)
+    .execute()
     .await?;
-    if inserted.rows_affected() > 0 {
+    if inserted > 0 {
         return Ok(comment.clone());
     }
-    sqlx::query("SELECT * FROM comments WHERE stream = ? AND user_id = ? AND client_id = ?")
+    db.query("SELECT * FROM comments WHERE stream = $1 AND user_id = $2 AND client_id = $3")
         .bind(comment.stream.as_str())
         .bind(comment.user.id.as_str())
         .bind(&comment.client_id)
-        .try_map(comment_row)
-        .fetch_one(db)
-        .await
+        .row(comment_row)
+        .await?
+        .ok_or(sqlx::Error::RowNotFound)
 }
 
 async fn delete_comment(
-    db: &mut SqliteConnection,
+    db: &mut Db,
     stream: &StreamName,
     id: &str,
     by: &UserId,
     at_ms: u64,
 ) -> sqlx::Result<bool> {
-    let deleted = sqlx::query(
-        "UPDATE comments SET deleted_by = ?, deleted_at_ms = ?
-         WHERE stream = ? AND id = ? AND deleted_at_ms IS NULL",
-    )
-    .bind(by.as_str())
-    .bind(millis(at_ms))
-    .bind(stream.as_str())
-    .bind(id)
-    .execute(db)
-    .await?;
-    Ok(deleted.rows_affected() > 0)
+    let deleted = db
+        .query(
+            "UPDATE comments SET deleted_by = $1, deleted_at_ms = $2
+         WHERE stream = $3 AND id = $4 AND deleted_at_ms IS NULL",
+        )
+        .bind(by.as_str())
+        .number(at_ms)
+        .bind(stream.as_str())
+        .bind(id)
+        .execute()
+        .await?;
+    Ok(deleted > 0)
 }
 
-async fn ban(db: &mut SqliteConnection, ban: &Ban) -> sqlx::Result<()> {
+async fn ban(db: &mut Db, ban: &Ban) -> sqlx::Result<()> {
     unban(db, &ban.stream, &ban.user).await?;
-    sqlx::query(
-        "INSERT INTO bans (stream, user_id, by_user, reason, at_ms) VALUES (?, ?, ?, ?, ?)",
+    db.query(
+        "INSERT INTO bans (stream, user_id, by_user, reason, at_ms) VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(ban.stream.as_str())
     .bind(ban.user.as_str())
     .bind(ban.by.as_str())
     .bind(&ban.reason)
-    .bind(millis(ban.at_ms))
-    .execute(db)
+    .number(ban.at_ms)
+    .execute()
     .await?;
     Ok(())
 }
 
-async fn unban(db: &mut SqliteConnection, stream: &StreamName, user: &UserId) -> sqlx::Result<()> {
+async fn unban(db: &mut Db, stream: &StreamName, user: &UserId) -> sqlx::Result<()> {
     for sql in [
-        "DELETE FROM bans WHERE stream = ? AND user_id = ?",
-        "DELETE FROM timeouts WHERE stream = ? AND user_id = ?",
+        "DELETE FROM bans WHERE stream = $1 AND user_id = $2",
+        "DELETE FROM timeouts WHERE stream = $1 AND user_id = $2",
     ] {
-        sqlx::query(sql)
+        db.query(sql)
             .bind(stream.as_str())
             .bind(user.as_str())
-            .execute(&mut *db)
+            .execute()
             .await?;
     }
     Ok(())
 }
 
-async fn timeout(db: &mut SqliteConnection, timeout: &Timeout) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT OR REPLACE INTO timeouts (stream, user_id, by_user, reason, at_ms, until_ms)
-         VALUES (?, ?, ?, ?, ?, ?)",
+async fn timeout(db: &mut Db, timeout: &Timeout) -> sqlx::Result<()> {
+    db.query(
+        "INSERT INTO timeouts (stream, user_id, by_user, reason, at_ms, until_ms)
+         VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (stream, user_id) DO UPDATE SET by_user = excluded.by_user,
+             reason = excluded.reason, at_ms = excluded.at_ms, until_ms = excluded.until_ms",
     )
     .bind(timeout.stream.as_str())
     .bind(timeout.user.as_str())
     .bind(timeout.by.as_str())
     .bind(&timeout.reason)
-    .bind(millis(timeout.at_ms))
-    .bind(millis(timeout.until_ms))
-    .execute(db)
+    .number(timeout.at_ms)
+    .number(timeout.until_ms)
+    .execute()
     .await?;
     Ok(())
 }
 
 async fn set_role(
-    db: &mut SqliteConnection,
+    db: &mut Db,
     stream: &StreamName,
     user: &UserId,
     role: Option<StoredRole>,
@@ -222,154 +219,145 @@ async fn set_role(
     at_ms: u64,
 ) -> sqlx::Result<()> {
     let Some(role) = role else {
-        sqlx::query("DELETE FROM roles WHERE stream = ? AND user_id = ?")
+        db.query("DELETE FROM roles WHERE stream = $1 AND user_id = $2")
             .bind(stream.as_str())
             .bind(user.as_str())
-            .execute(db)
+            .execute()
             .await?;
         return Ok(());
     };
-    sqlx::query(
-        "INSERT OR REPLACE INTO roles (stream, user_id, role, by_user, at_ms) VALUES (?, ?, ?, ?, ?)",
+    db.query(
+        "INSERT INTO roles (stream, user_id, role, by_user, at_ms) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (stream, user_id) DO UPDATE SET role = excluded.role,
+             by_user = excluded.by_user, at_ms = excluded.at_ms",
     )
     .bind(stream.as_str())
     .bind(user.as_str())
     .bind(stored_role_name(role))
     .bind(by.as_str())
-    .bind(millis(at_ms))
-    .execute(db)
+    .number(at_ms)
+    .execute()
     .await?;
     Ok(())
 }
 
-async fn save_settings(
-    db: &mut SqliteConnection,
-    stream: &StreamName,
-    settings: &Settings,
-) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT OR REPLACE INTO settings (stream, slow_mode_seconds, pinned_comment) VALUES (?, ?, ?)",
+async fn save_settings(db: &mut Db, stream: &StreamName, settings: &Settings) -> sqlx::Result<()> {
+    db.query(
+        "INSERT INTO settings (stream, slow_mode_seconds, pinned_comment) VALUES ($1, $2, $3)
+         ON CONFLICT (stream) DO UPDATE SET slow_mode_seconds = excluded.slow_mode_seconds,
+             pinned_comment = excluded.pinned_comment",
     )
     .bind(stream.as_str())
-    .bind(settings.slow_mode_seconds)
+    .number(settings.slow_mode_seconds.into())
     .bind(&settings.pinned_comment)
-    .execute(db)
+    .execute()
     .await?;
     Ok(())
 }
 
-async fn stream_started(db: &mut SqliteConnection, started: &StreamStarted) -> sqlx::Result<()> {
+async fn stream_started(db: &mut Db, started: &StreamStarted) -> sqlx::Result<()> {
     let tags =
         serde_json::to_string(&started.tags).map_err(|error| sqlx::Error::Encode(error.into()))?;
-    sqlx::query(
-        "INSERT OR REPLACE INTO runs (run, stream, publisher, title, tags, started_at_ms)
-         VALUES (?, ?, ?, ?, ?, ?)",
+    db.query(
+        "INSERT INTO runs (run, stream, publisher, title, tags, started_at_ms)
+         VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (run) DO UPDATE SET stream = excluded.stream, publisher = excluded.publisher,
+             title = excluded.title, tags = excluded.tags, started_at_ms = excluded.started_at_ms",
     )
     .bind(&started.run)
     .bind(started.stream.as_str())
     .bind(started.publisher.as_str())
     .bind(&started.title)
     .bind(tags)
-    .bind(millis(started.at_ms))
-    .execute(db)
+    .number(started.at_ms)
+    .execute()
     .await?;
     Ok(())
 }
 
 /// False when the start was never written.
-async fn stream_ended(db: &mut SqliteConnection, ended: &StreamEnded) -> sqlx::Result<bool> {
-    let updated = sqlx::query(
-        "UPDATE runs SET ended_at_ms = ?, reason = ?, duration_ms = ?, peak_viewers = ?
-         WHERE run = ? AND stream = ?",
-    )
-    .bind(millis(ended.at_ms))
-    .bind(&ended.reason)
-    .bind(millis(ended.duration_ms))
-    .bind(millis(ended.peak_viewers))
-    .bind(&ended.run)
-    .bind(ended.stream.as_str())
-    .execute(db)
-    .await?;
-    Ok(updated.rows_affected() > 0)
+async fn stream_ended(db: &mut Db, ended: &StreamEnded) -> sqlx::Result<bool> {
+    let updated = db
+        .query(
+            "UPDATE runs SET ended_at_ms = $1, reason = $2, duration_ms = $3, peak_viewers = $4
+         WHERE run = $5 AND stream = $6",
+        )
+        .number(ended.at_ms)
+        .bind(&ended.reason)
+        .number(ended.duration_ms)
+        .number(ended.peak_viewers)
+        .bind(&ended.run)
+        .bind(ended.stream.as_str())
+        .execute()
+        .await?;
+    Ok(updated > 0)
 }
 
-fn comment_row(row: SqliteRow) -> sqlx::Result<Comment> {
+fn comment_row(row: &Row) -> sqlx::Result<Comment> {
     Ok(Comment {
-        id: row.try_get("id")?,
-        stream: stream_name(&row)?,
+        id: row.get("id")?,
+        stream: stream_name(row)?,
         user: User {
-            id: user_id(&row, "user_id")?,
-            name: row.try_get("user_name")?,
+            id: user_id(row, "user_id")?,
+            name: row.get("user_name")?,
         },
-        role: match row.try_get("role")? {
+        role: match row.get("role")? {
             "streamer" => Role::Streamer,
             "moderator" => Role::Moderator,
             "vip" => Role::Vip,
             _ => Role::Viewer,
         },
-        text: row.try_get("text")?,
-        highlighted: row.try_get("highlighted")?,
-        client_id: row.try_get("client_id")?,
-        created_at_ms: row_millis(&row, "created_at_ms")?,
+        text: row.get("text")?,
+        highlighted: row.get("highlighted")?,
+        client_id: row.get("client_id")?,
+        created_at_ms: row.number("created_at_ms")?,
     })
 }
 
-fn ban_row(row: SqliteRow) -> sqlx::Result<Ban> {
+fn ban_row(row: &Row) -> sqlx::Result<Ban> {
     Ok(Ban {
-        stream: stream_name(&row)?,
-        user: user_id(&row, "user_id")?,
-        by: user_id(&row, "by_user")?,
-        reason: row.try_get("reason")?,
-        at_ms: row_millis(&row, "at_ms")?,
+        stream: stream_name(row)?,
+        user: user_id(row, "user_id")?,
+        by: user_id(row, "by_user")?,
+        reason: row.get("reason")?,
+        at_ms: row.number("at_ms")?,
     })
 }
 
-fn timeout_row(row: SqliteRow) -> sqlx::Result<Timeout> {
+fn timeout_row(row: &Row) -> sqlx::Result<Timeout> {
     Ok(Timeout {
-        stream: stream_name(&row)?,
-        user: user_id(&row, "user_id")?,
-        by: user_id(&row, "by_user")?,
-        reason: row.try_get("reason")?,
-        at_ms: row_millis(&row, "at_ms")?,
-        until_ms: row_millis(&row, "until_ms")?,
+        stream: stream_name(row)?,
+        user: user_id(row, "user_id")?,
+        by: user_id(row, "by_user")?,
+        reason: row.get("reason")?,
+        at_ms: row.number("at_ms")?,
+        until_ms: row.number("until_ms")?,
     })
 }
 
-fn role_row(row: SqliteRow) -> sqlx::Result<RoleEntry> {
+fn role_row(row: &Row) -> sqlx::Result<RoleEntry> {
     Ok(RoleEntry {
-        user: user_id(&row, "user_id")?,
-        role: match row.try_get("role")? {
+        user: user_id(row, "user_id")?,
+        role: match row.get("role")? {
             "moderator" => StoredRole::Moderator,
             _ => StoredRole::Vip,
         },
     })
 }
 
-fn settings_row(row: SqliteRow) -> sqlx::Result<Settings> {
+fn settings_row(row: &Row) -> sqlx::Result<Settings> {
     Ok(Settings {
-        slow_mode_seconds: row.try_get("slow_mode_seconds")?,
-        pinned_comment: row.try_get("pinned_comment")?,
+        slow_mode_seconds: u32::try_from(row.number("slow_mode_seconds")?).unwrap_or(u32::MAX),
+        pinned_comment: row.get("pinned_comment")?,
     })
 }
 
-fn stream_name(row: &SqliteRow) -> sqlx::Result<StreamName> {
-    let text: String = row.try_get("stream")?;
-    StreamName::new(text).map_err(|error| sqlx::Error::Decode(error.into()))
+fn stream_name(row: &Row) -> sqlx::Result<StreamName> {
+    row.checked("stream", StreamName::new)
 }
 
-fn user_id(row: &SqliteRow, column: &str) -> sqlx::Result<UserId> {
-    let text: String = row.try_get(column)?;
-    UserId::new(text).map_err(|error| sqlx::Error::Decode(error.into()))
-}
-
-fn row_millis(row: &SqliteRow, column: &str) -> sqlx::Result<u64> {
-    let value: i64 = row.try_get(column)?;
-    Ok(u64::try_from(value).unwrap_or_default())
-}
-
-/// SQLite's integers are signed; unix milliseconds use 41 bits of them.
-fn millis(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
+fn user_id(row: &Row, column: &str) -> sqlx::Result<UserId> {
+    row.checked(column, UserId::new)
 }
 
 fn role_name(role: Role) -> &'static str {

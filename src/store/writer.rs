@@ -1,44 +1,66 @@
 //! The one task that talks to the database: it takes what is queued, up to a limit, into one transaction, and answers
 //! after the commit. Reads pass through it too, so that they see every write that was asked for before them.
+//!
+//! While the database fails, requests are refused at once, and the writer tries by itself, with growing pauses, until
+//! a write works again.
 
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redred_signaling::store::{StoreError, StoreOk, StoreReply};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Connection};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::metrics::Histogram;
 
+use super::backend::Backend;
+use super::fault::{Fault, LOST, SLOW, UNFIT, judge};
+use super::sql::Db;
 use super::{Job, Monitor, live};
 
 /// Requests per transaction. A commit costs a wait for the disk whatever is in it; more than this makes the first ones
 /// wait noticeably for the last.
 const BATCH: usize = 512;
 
+/// How long a batch may take. Locks and statements have shorter limits of their own; this one is for a disk or a
+/// network that does not answer at all.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// The pause before the first attempt to get a failing database back, doubled after each up to the longest. Each is
+/// shortened by chance by up to a half, so that servers that lost the same database do not come back in step.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+const PAUSE_LONGEST: Duration = Duration::from_secs(1);
+
+type Answer = Result<StoreOk, StoreError>;
+
 pub(super) struct Writer {
-    options: SqliteConnectOptions,
-    /// None after a failure, until it is opened again for the next batch.
-    connection: Option<SqliteConnection>,
-    /// A database in memory would be gone with its connection.
-    in_memory: bool,
+    backend: Backend,
+    state: State,
     monitor: Monitor,
     latency: Histogram,
 }
 
+enum State {
+    Working(Db),
+    Failing {
+        reason: &'static str,
+        /// Ends with a connection that works.
+        recovery: Pin<Box<dyn Future<Output = Db> + Send>>,
+    },
+}
+
+/// Why a transaction came to nothing, and which request it was carrying out.
+struct Failure {
+    index: usize,
+    error: sqlx::Error,
+}
+
 impl Writer {
-    pub(super) fn new(
-        options: SqliteConnectOptions,
-        connection: SqliteConnection,
-        monitor: Monitor,
-        latency: Histogram,
-    ) -> Self {
-        let name = options.get_filename().to_string_lossy();
-        let in_memory = name.contains(":memory:") || name.contains("sqlx-in-memory");
+    pub(super) fn new(backend: Backend, db: Db, monitor: Monitor, latency: Histogram) -> Self {
         Self {
-            options,
-            connection: Some(connection),
-            in_memory,
+            backend,
+            state: State::Working(db),
             monitor,
             latency,
         }
@@ -51,81 +73,176 @@ impl Writer {
         replies: mpsc::Sender<StoreReply>,
     ) {
         let mut batch = Vec::with_capacity(BATCH);
-        while jobs.recv_many(&mut batch, BATCH).await > 0 {
-            let results = self.transact(&batch).await;
-            for (job, result) in batch.drain(..).zip(results) {
-                self.latency.observe(job.queued.elapsed());
-                // Nobody waits for answers any more while the process shuts down; the writes still count.
-                let _ = replies
-                    .send(StoreReply {
-                        id: job.request.id,
-                        result,
-                    })
-                    .await;
+        loop {
+            let count = match &mut self.state {
+                State::Working(_) => jobs.recv_many(&mut batch, BATCH).await,
+                State::Failing { recovery, .. } => tokio::select! {
+                    biased;
+                    db = recovery => {
+                        self.resume(db);
+                        continue;
+                    }
+                    count = jobs.recv_many(&mut batch, BATCH) => count,
+                },
+            };
+            if count == 0 {
+                break;
             }
+            self.serve(&mut batch, &replies).await;
         }
-        if let Some(connection) = self.connection
-            && let Err(error) = connection.close().await
+        if let State::Working(db) = self.state
+            && let Err(error) = db.close().await
         {
             tracing::warn!(%error, "the database did not close cleanly");
         }
     }
 
-    /// One result for each job. A failure of the database is a failure of all of them, and nothing was written.
-    async fn transact(&mut self, batch: &[Job]) -> Vec<Result<StoreOk, StoreError>> {
+    async fn serve(&mut self, batch: &mut Vec<Job>, replies: &mpsc::Sender<StoreReply>) {
+        let answers = self.transact(batch).await;
         let counters = self.monitor.inner.clone();
-        counters
-            .requests
-            .fetch_add(batch.len() as u64, Ordering::Relaxed);
-        match self.try_transact(batch).await {
-            Ok(results) => {
-                counters.commits.fetch_add(1, Ordering::Relaxed);
-                if counters.failing.swap(false, Ordering::Relaxed) {
-                    tracing::info!("the database works again");
-                }
-                results
+        for (job, result) in batch.drain(..).zip(answers) {
+            counters.requests.fetch_add(1, Ordering::Relaxed);
+            if matches!(result, Err(StoreError::Unavailable(_))) {
+                counters.failures.fetch_add(1, Ordering::Relaxed);
             }
-            Err(error) => {
-                counters
-                    .failures
-                    .fetch_add(batch.len() as u64, Ordering::Relaxed);
-                if !counters.failing.swap(true, Ordering::Relaxed) {
-                    tracing::error!(%error, requests = batch.len(), "the database failed");
-                }
-                self.recover().await;
-                let error = StoreError::Unavailable(error.to_string());
-                batch.iter().map(|_| Err(error.clone())).collect()
-            }
+            self.latency.observe(job.queued.elapsed());
+            let id = job.request.id;
+            // Nobody waits for answers any more while the process shuts down; the writes still count.
+            let _ = replies.send(StoreReply { id, result }).await;
         }
     }
 
-    async fn try_transact(
-        &mut self,
-        batch: &[Job],
-    ) -> sqlx::Result<Vec<Result<StoreOk, StoreError>>> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            none => none.insert(self.options.connect().await?),
-        };
-        // The write lock is taken first: a transaction that only later finds itself writing could not wait for it.
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let mut results = Vec::with_capacity(batch.len());
-        for job in batch {
-            results.push(live::execute(&mut transaction, &job.request.op).await?);
+    /// One answer for each job. A request that the database cannot carry out spoils its own answer only; a failure of
+    /// the database spoils those of everything that is not committed yet.
+    async fn transact(&mut self, batch: &[Job]) -> Vec<Answer> {
+        let deadline = Instant::now() + DEADLINE;
+        let mut answers = Vec::with_capacity(batch.len());
+        // Where the next transaction ends: behind the last job, or before one that cannot be carried out.
+        let mut end = batch.len();
+        while answers.len() < batch.len() {
+            let begin = answers.len();
+            let db = match &mut self.state {
+                State::Working(db) => db,
+                State::Failing { reason, .. } => {
+                    let error = StoreError::Unavailable((*reason).to_owned());
+                    answers.resize(batch.len(), Err(error));
+                    break;
+                }
+            };
+            let work = transaction(&self.backend, db, &batch[begin..end]);
+            let outcome = if self.backend.is_in_memory() {
+                Ok(work.await)
+            } else {
+                timeout_at(deadline, work).await
+            };
+            let failure = match outcome {
+                Ok(Ok(committed)) => {
+                    self.monitor.inner.commits.fetch_add(1, Ordering::Relaxed);
+                    answers.extend(committed);
+                    if end < batch.len() {
+                        answers.push(Err(StoreError::Unavailable(UNFIT.to_owned())));
+                        end = batch.len();
+                    }
+                    continue;
+                }
+                Ok(Err(failure)) => failure,
+                Err(_) => {
+                    self.fail(SLOW, "no answer");
+                    continue;
+                }
+            };
+            match judge(&failure.error) {
+                Fault::Request => {
+                    tracing::error!(error = %failure.error, "a request that the database cannot carry out");
+                    end = begin + failure.index;
+                    if let Err(error) = db.rollback().await {
+                        self.fail(LOST, &error.to_string());
+                    }
+                }
+                // What is in memory is gone with its connection, so that one is kept.
+                Fault::Database(reason) if self.backend.is_in_memory() => {
+                    tracing::error!(error = %failure.error, "{reason}");
+                    if let Err(error) = db.rollback().await {
+                        tracing::debug!(%error, "no transaction to end");
+                    }
+                    answers.resize(batch.len(), Err(StoreError::Unavailable(reason.to_owned())));
+                }
+                Fault::Database(reason) => self.fail(reason, &failure.error.to_string()),
+            }
         }
-        transaction.commit().await?;
-        Ok(results)
+        answers
     }
 
-    /// After a failure a fresh connection is the safest state; one that lives in memory can only be rolled back, which
-    /// dropping its transaction did.
-    async fn recover(&mut self) {
-        if self.in_memory {
-            return;
-        }
-        if let Some(connection) = self.connection.take() {
-            // It has failed before; how it ends changes nothing.
-            let _ = connection.close().await;
-        }
+    /// Gives up the connection, whatever state it is in: a fresh one is the safest to go on with.
+    fn fail(&mut self, reason: &'static str, detail: &str) {
+        tracing::error!(detail, "{reason}");
+        self.monitor.inner.failing.send_replace(true);
+        let recovery = Box::pin(recover(self.backend.clone()));
+        self.state = State::Failing { reason, recovery };
     }
+
+    fn resume(&mut self, db: Db) {
+        tracing::info!("the database works again");
+        self.state = State::Working(db);
+        self.monitor.inner.failing.send_replace(false);
+    }
+}
+
+/// Carries out requests together. With an error nothing of them is written, unless it came from the commit: then
+/// nobody knows, nothing is acknowledged, and a sender that repeats its request finds what is there.
+async fn transaction(
+    backend: &Backend,
+    db: &mut Db,
+    batch: &[Job],
+) -> Result<Vec<Answer>, Failure> {
+    let spoiled = |error| Failure { index: 0, error };
+    let mut answers = Vec::with_capacity(batch.len());
+    if batch.is_empty() {
+        return Ok(answers);
+    }
+    if let Err(error) = db.begin().await {
+        // A server that was restarted while nobody asked is noticed here, and nothing is lost yet.
+        if judge(&error) != Fault::Database(LOST) {
+            return Err(spoiled(error));
+        }
+        *db = backend.connect().await.map_err(spoiled)?;
+        db.begin().await.map_err(spoiled)?;
+    }
+    for (index, job) in batch.iter().enumerate() {
+        let answer = live::execute(db, &job.request.op).await;
+        answers.push(answer.map_err(|error| Failure { index, error })?);
+    }
+    db.commit().await.map_err(spoiled)?;
+    Ok(answers)
+}
+
+/// Tries until a write works.
+async fn recover(backend: Backend) -> Db {
+    let mut pause = PAUSE_FIRST;
+    loop {
+        sleep(pause.mul_f64(1.0 - rand::random_range(0.0..0.5))).await;
+        match timeout(DEADLINE, write(&backend)).await {
+            Ok(Ok(db)) => return db,
+            Ok(Err(error)) => tracing::debug!(%error, "the database still fails"),
+            Err(_) => tracing::debug!("the database still does not answer"),
+        }
+        pause = PAUSE_LONGEST.min(pause * 2);
+    }
+}
+
+async fn write(backend: &Backend) -> sqlx::Result<Db> {
+    let mut db = backend.connect().await?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    db.begin().await?;
+    db.query(
+        "INSERT INTO health (id, checked_at_ms) VALUES (1, $1)
+         ON CONFLICT (id) DO UPDATE SET checked_at_ms = excluded.checked_at_ms",
+    )
+    .number(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+    .execute()
+    .await?;
+    db.commit().await?;
+    Ok(db)
 }

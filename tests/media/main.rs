@@ -1,14 +1,18 @@
 //! WebRTC peers against a server in this process: WHIP and WHEP over HTTP, media over real UDP sockets on loopback.
 
 mod peer;
+mod tokens;
 mod viewer;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use redred::config::Config;
+use redred::auth::Verifier;
+use redred::config::{Config, Secret};
 use redred::server::Server;
+use redred_signaling::grants::{Grants, User};
+use redred_signaling::id::UserId;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -20,9 +24,13 @@ use peer::{Peer, Received};
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long tokens here live unless their end is what is tested.
+const LONG: Duration = Duration::from_secs(3600);
+
 struct TestServer {
     address: SocketAddr,
     http: reqwest::Client,
+    verifier: Verifier,
     _directory: TempDir,
     _stop: mpsc::Sender<()>,
 }
@@ -34,7 +42,9 @@ impl TestServer {
         config.http.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         config.sfu.workers = 2;
         config.sfu.udp_port_base = 0;
+        config.auth.secret = Some(Secret::new("0123456789abcdef0123456789abcdef"));
         config.store.url = format!("sqlite://{}", directory.path().join("test.db").display());
+        let verifier = Verifier::new(&config).expect("a secret");
         let server = Server::bind(config).await.expect("a server on a free port");
         let address = server.http_addr();
         let (stop, requests) = mpsc::channel(2);
@@ -42,23 +52,25 @@ impl TestServer {
         Self {
             address,
             http: reqwest::Client::new(),
+            verifier,
             _directory: directory,
             _stop: stop,
         }
     }
 
-    async fn token(&self, grants: Value) -> String {
-        let url = format!("http://{}/api/v1/dev/token", self.address);
-        let body = json!({ "name": "Peer", "grants": grants });
-        let response = self
-            .http
-            .post(url)
-            .json(&body)
-            .send()
-            .await
-            .expect("an answer");
-        let body: Value = response.json().await.expect("JSON");
-        body["token"].as_str().expect("a token").to_owned()
+    fn token(&self, grants: Value) -> String {
+        self.token_for(grants, LONG)
+    }
+
+    /// A token of the one user there is here, for some time.
+    fn token_for(&self, grants: Value, ttl: Duration) -> String {
+        let user = User {
+            id: UserId::new("peer").expect("a name"),
+            name: "Peer".to_owned(),
+        };
+        let grants: Grants = serde_json::from_value(grants).expect("grants");
+        let signed = self.verifier.sign(&user, &grants, ttl);
+        signed.expect("a secret").token
     }
 
     async fn post(&self, path: &str, token: &str, offer: String) -> reqwest::Response {
@@ -141,10 +153,10 @@ fn assert_whole(received: &[Received]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn viewers_on_both_workers_receive_every_packet_from_a_keyframe_on() {
     let server = TestServer::start().await;
-    let streamer = server.token(json!({ "publish": ["ana"] })).await;
+    let streamer = server.token(json!({ "publish": ["ana"] }));
     let publisher = server.publish(&streamer).await;
     publisher.connected().await;
-    let token = server.token(json!({})).await;
+    let token = server.token(json!({}));
     let mut viewers = Vec::new();
     for _ in 0..4 {
         viewers.push(server.watch(&token).await);
@@ -164,10 +176,10 @@ async fn viewers_on_both_workers_receive_every_packet_from_a_keyframe_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn viewers_go_on_with_the_publisher_that_comes_back() {
     let server = TestServer::start().await;
-    let streamer = server.token(json!({ "publish": ["ana"] })).await;
+    let streamer = server.token(json!({ "publish": ["ana"] }));
     let first = server.publish(&streamer).await;
     first.connected().await;
-    let token = server.token(json!({})).await;
+    let token = server.token(json!({}));
     let viewers = [server.watch(&token).await, server.watch(&token).await];
     for viewer in &viewers {
         until(viewer, |received| received.len() >= 50).await;
@@ -192,7 +204,7 @@ async fn viewers_go_on_with_the_publisher_that_comes_back() {
 #[tokio::test]
 async fn a_stream_that_is_not_live_cannot_be_watched_and_nonsense_not_published() {
     let server = TestServer::start().await;
-    let token = server.token(json!({ "publish": ["ana"] })).await;
+    let token = server.token(json!({ "publish": ["ana"] }));
     let offer = Peer::viewer().offer().to_owned();
     let response = server.post("/whep/ana", &token, offer).await;
     assert_eq!(response.status(), StatusCode::NOT_FOUND);

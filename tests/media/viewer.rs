@@ -67,13 +67,13 @@ impl Socket {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_closed_tab_stops_watching_at_once_and_a_broken_line_does_not() {
     let server = TestServer::start().await;
-    let streamer = server.token(json!({ "publish": ["ana"] })).await;
+    let streamer = server.token(json!({ "publish": ["ana"] }));
     let publisher = server.publish(&streamer).await;
     publisher.connected().await;
     let (mut observer, _) = Socket::open(&server, &streamer, "").await;
     observer.next("subscribed").await;
 
-    let token = server.token(json!({})).await;
+    let token = server.token(json!({}));
     let (mut closing, closing_session) = Socket::open(&server, &token, "").await;
     closing.send("watch", json!({})).await;
     closing.next("webrtc_offer").await;

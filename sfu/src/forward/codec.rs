@@ -4,11 +4,11 @@
 //! simply no keyframe; the packet is forwarded all the same, because judging it is the decoder's business.
 
 pub mod av1;
-mod bits;
 pub mod h264;
 pub mod vp8;
 pub mod vp9;
 
+use super::spatial::{Sizes, Spatial};
 use crate::event::Codec;
 
 /// What one packet says about the frame it belongs to.
@@ -21,6 +21,39 @@ pub struct Meta {
     pub dimensions: Option<(u16, u16)>,
     /// The picture numbering a receiver checks for continuity.
     pub numbering: Numbering,
+    /// Its place among spatial layers inside one encoding; `None` for what belongs to all of them.
+    pub spatial: Option<Spatial>,
+    /// The spatial layers there are, where the packet tells; packets that start a keyframe do.
+    pub sizes: Option<Sizes>,
+}
+
+/// The PictureID of VP8 and VP9: 7 bits, or 15 when the first is set.
+#[derive(Clone, Copy, Debug)]
+struct PictureId {
+    value: u16,
+    offset: u8,
+    is_15_bit: bool,
+}
+
+impl PictureId {
+    fn read(payload: &[u8], at: usize) -> Option<Self> {
+        let first = *payload.get(at)?;
+        let is_15_bit = first & 0x80 != 0;
+        let mut value = u16::from(first & 0x7f);
+        if is_15_bit {
+            value = value << 8 | u16::from(*payload.get(at + 1)?);
+        }
+        Some(Self {
+            value,
+            offset: u8::try_from(at).ok()?,
+            is_15_bit,
+        })
+    }
+
+    /// Where the next field begins.
+    fn end(self) -> usize {
+        usize::from(self.offset) + if self.is_15_bit { 2 } else { 1 }
+    }
 }
 
 /// Picture numbers inside the payload, which must go on when the source behind a viewer changes.

@@ -1,7 +1,8 @@
 //! Hot path. The AV1 dependency descriptor, a header extension that str0m does not know by itself.
 //!
-//! It travels from publisher to viewer as it is, but for the frame number, which must go on when the source changes.
-//! Only its fixed part is read (AV1 RTP payload format, appendix A.8.2):
+//! It travels from publisher to viewer as it is, but for the frame number, which must go on when the source changes, and
+//! for the decode targets that are left out of what a viewer gets. What it says of layers is read in [`structure`]; here
+//! is its fixed part (AV1 RTP payload format, appendix A.8.2):
 //!
 //! ```text
 //!      0                   1                   2
@@ -11,11 +12,16 @@
 //!     +-+-+-----------+-------------------------------+-+------
 //! ```
 //!
-//! S: the (layer) frame starts, E: it ends, T: a template structure is attached, which happens on keyframes.
+//! S: the (layer) frame starts, E: it ends, T: a template structure is attached, which happens on keyframes. Frame numbers
+//! that a viewer does not get leave gaps: a frame names what it depends on by the distance of their numbers.
+
+pub mod structure;
 
 use std::sync::Arc;
 
 use str0m::rtp::{ExtensionSerializer, ExtensionValues};
+
+use super::spatial::Targets;
 
 /// The URI that names the extension in SDP.
 pub const URI: &str =
@@ -23,6 +29,13 @@ pub const URI: &str =
 
 /// Longest descriptor that is carried; the two-byte form of RFC 8285 holds no more.
 const BYTES_MAX: usize = 255;
+
+/// Bytes of the part that every descriptor has, and the bit behind it that says that a bitmask follows.
+const MANDATORY_BYTES: usize = 3;
+const HAS_MASK: u8 = 0x40;
+
+/// A bit for each of at most 32 decode targets.
+const MASK_BYTES_MAX: usize = 4;
 
 /// The fields that every descriptor begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +68,16 @@ impl Mandatory {
 pub struct Descriptor {
     bytes: Arc<[u8]>,
     frame_number: u16,
+    active: Option<Active>,
+}
+
+/// The decode targets that a viewer gets, and where that is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Active {
+    at: usize,
+    width: usize,
+    is_present: bool,
+    mask: u32,
 }
 
 impl Descriptor {
@@ -67,6 +90,7 @@ impl Descriptor {
         Some(Self {
             bytes: Arc::from(bytes),
             frame_number,
+            active: None,
         })
     }
 
@@ -83,8 +107,72 @@ impl Descriptor {
     /// The same descriptor with another frame number; shares the bytes.
     pub fn with_frame_number(&self, frame_number: u16) -> Self {
         Self {
-            bytes: self.bytes.clone(),
             frame_number,
+            ..self.clone()
+        }
+    }
+
+    /// The same descriptor for a viewer who gets nothing above a spatial layer.
+    pub fn with_targets(&self, targets: &Targets, layer: u8) -> Self {
+        let mask = targets.masks.get(usize::from(layer)).copied();
+        let has_room = self.bytes.len() + MASK_BYTES_MAX <= BYTES_MAX;
+        let active = mask.filter(|_| has_room).map(|mask| Active {
+            at: targets.at.into(),
+            width: targets.width.into(),
+            is_present: targets.is_present,
+            mask,
+        });
+        Self {
+            active,
+            ..self.clone()
+        }
+    }
+
+    /// How many bytes are written.
+    fn written_bytes(&self) -> usize {
+        match self.active {
+            // The rest of the last byte is padding, which may be cut.
+            Some(active) if self.bytes.len() == MANDATORY_BYTES => {
+                (active.at + active.width).div_ceil(8)
+            }
+            Some(active) if !active.is_present => self.bytes.len() + active.width.div_ceil(8),
+            _ => self.bytes.len(),
+        }
+    }
+
+    /// Writes the descriptor, with the bitmask in its place.
+    fn write_to(&self, target: &mut [u8]) {
+        match self.active {
+            None => target.copy_from_slice(&self.bytes),
+            Some(active) => active.write_to(target, &self.bytes),
+        }
+        if let Some(number) = target.get_mut(1..MANDATORY_BYTES) {
+            number.copy_from_slice(&self.frame_number.to_be_bytes());
+        }
+    }
+}
+
+impl Active {
+    fn write_to(self, target: &mut [u8], bytes: &[u8]) {
+        target.fill(0);
+        let mut written = 0;
+        let mut write = |bit: bool| {
+            if let Some(byte) = target.get_mut(written / 8) {
+                *byte |= u8::from(bit) << (7 - written % 8);
+            }
+            written += 1;
+        };
+        let read = |at: usize| {
+            let byte = bytes.get(at / 8).copied().unwrap_or(0);
+            byte >> (7 - at % 8) & 1 != 0
+        };
+        (0..self.at).for_each(|at| write(read(at)));
+        let places = (0..self.width).rev();
+        places.for_each(|place| write(self.mask >> place & 1 != 0));
+        let rest = self.at + if self.is_present { self.width } else { 0 };
+        (rest..bytes.len() * 8).for_each(|at| write(read(at)));
+        if let Some(flags) = target.get_mut(MANDATORY_BYTES) {
+            *flags |= HAS_MASK;
         }
     }
 }
@@ -98,12 +186,11 @@ impl ExtensionSerializer for Serializer {
         let Some(descriptor) = ev.user_values.get::<Descriptor>() else {
             return 0;
         };
-        let bytes = descriptor.bytes.len();
+        let bytes = descriptor.written_bytes();
         let Some(target) = buf.get_mut(..bytes) else {
             return 0;
         };
-        target.copy_from_slice(&descriptor.bytes);
-        target[1..3].copy_from_slice(&descriptor.frame_number.to_be_bytes());
+        descriptor.write_to(target);
         bytes
     }
 
@@ -126,7 +213,7 @@ impl ExtensionSerializer for Serializer {
     fn requires_two_byte_form(&self, ev: &ExtensionValues) -> bool {
         ev.user_values
             .get::<Descriptor>()
-            .is_some_and(|descriptor| descriptor.bytes.len() > 16)
+            .is_some_and(|descriptor| descriptor.written_bytes() > 16)
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::Instant;
 use str0m::rtp::{ExtensionValues, SeqNo, Vp8Patch};
 
 use super::codec::Meta;
+use super::dependency::Descriptor;
+use super::spatial::Spatial;
 use crate::event::{Codec, Kind};
 
 /// One run of sequence numbers of one encoding. Numbers of a stream count up, so a later source has a greater one.
@@ -48,10 +50,24 @@ pub struct Egress {
     pub seq_no: SeqNo,
     /// Egress RTP timestamp.
     pub timestamp: u32,
+    /// RTP marker bit, set where a picture ends for this viewer.
+    pub marker: bool,
     /// The shared payload, or a copy with other picture numbers.
     pub payload: Arc<[u8]>,
     /// Picture numbers that str0m puts in while it writes the packet out.
     pub vp8_patch: Option<Vp8Patch>,
     /// The extensions, with the frame number of a dependency descriptor continued.
     pub extensions: ExtensionValues,
+}
+
+impl Egress {
+    /// Makes it a packet of a picture that has no spatial layer above `layer`.
+    pub fn limit(&mut self, spatial: &Spatial, layer: u8) {
+        self.marker |= spatial.ends_picture_of(layer);
+        let values = &mut self.extensions.user_values;
+        if let (Some(targets), Some(descriptor)) = (&spatial.targets, values.get::<Descriptor>()) {
+            let descriptor = descriptor.with_targets(targets, layer);
+            values.set(descriptor);
+        }
+    }
 }

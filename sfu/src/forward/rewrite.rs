@@ -13,10 +13,21 @@
 //! Within a source the distance between ingress and egress stays the same, so a packet that was lost or comes late keeps
 //! its place and the viewer's NACKs mean what they say. At a switch the numbers go on without a gap: a gap there
 //! would be asked for and never filled.
+//!
+//! A packet that is left out on purpose (a spatial layer above the viewer's) is closed up behind:
+//!
+//! ```text
+//! ingress     20  21  22  23  24     (21 and 22 are skipped, 23 is late)
+//! egress      30          31  32
+//! ```
+//!
+//! One that comes too late for that, its place being taken up by others, is replaced by an empty packet: receivers take
+//! that for padding.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use str0m::rtp::SeqNo;
+use str0m::rtp::{ExtensionValues, SeqNo};
 
 use super::codec::{Numbering, vp8, vp9};
 use super::dependency;
@@ -62,6 +73,9 @@ struct Run {
     first_egress: u64,
     highest_ingress: u64,
     seen: Window,
+    /// Those that were left out, all of them and those that are still in the window.
+    skipped: u64,
+    skipped_lately: Window,
     timestamp_offset: u32,
 }
 
@@ -137,12 +151,43 @@ impl Rewriter {
         let mut egress = Egress {
             seq_no: seq_no.into(),
             timestamp,
+            marker: packet.marker,
             payload: packet.payload.clone(),
             vp8_patch: None,
             extensions: packet.extensions.clone(),
         };
         self.pictures.renumber(packet, is_newest, &mut egress);
         Some(egress)
+    }
+
+    /// Leaves a packet of the source that is being forwarded out. Gives the empty packet that takes its place when packets
+    /// behind it have their numbers already.
+    pub fn skip(&mut self, packet: &Packet) -> Option<Egress> {
+        let run = self.run.as_mut()?;
+        if run.source != packet.source {
+            return None;
+        }
+        let ingress = *packet.seq_no;
+        // A jump is left to the next packet that passes.
+        if ingress > run.highest_ingress + JUMP_MAX {
+            return None;
+        }
+        let is_newest = ingress > run.highest_ingress;
+        let Place::Taken(seq_no) = run.place(ingress) else {
+            return None;
+        };
+        if is_newest || seq_no >= self.next {
+            run.leave_out(ingress);
+            return None;
+        }
+        Some(Egress {
+            seq_no: seq_no.into(),
+            timestamp: packet.timestamp.wrapping_add(run.timestamp_offset),
+            marker: false,
+            payload: Arc::from([]),
+            vp8_patch: None,
+            extensions: ExtensionValues::default(),
+        })
     }
 
     /// The sequence number that the next packet after a switch gets.
@@ -160,6 +205,8 @@ impl Rewriter {
             first_egress: self.next,
             highest_ingress: ingress,
             seen,
+            skipped: 0,
+            skipped_lately: Window::default(),
             timestamp_offset,
         });
         self.next
@@ -197,12 +244,20 @@ impl Run {
                 return Place::Jumped;
             }
             self.seen.advance(ahead);
+            self.skipped_lately.advance(ahead);
             self.highest_ingress = ingress;
         }
-        if !self.seen.insert(self.highest_ingress - ingress) {
+        let behind = self.highest_ingress - ingress;
+        if !self.seen.insert(behind) {
             return Place::Refused;
         }
-        Place::Taken(self.first_egress + (ingress - self.first_ingress))
+        let skipped_before = self.skipped - self.skipped_lately.count_newer(behind);
+        Place::Taken(self.first_egress + (ingress - self.first_ingress) - skipped_before)
+    }
+
+    fn leave_out(&mut self, ingress: u64) {
+        self.skipped_lately.insert(self.highest_ingress - ingress);
+        self.skipped += 1;
     }
 }
 
@@ -221,6 +276,19 @@ impl Window {
         let is_new = *word & bit == 0;
         *word |= bit;
         is_new
+    }
+
+    /// How many numbers are marked that are less far behind the highest.
+    fn count_newer(&self, behind: u64) -> u64 {
+        let (words, bits) = ((behind / 64) as usize, behind % 64);
+        let whole: u32 = self
+            .0
+            .iter()
+            .take(words)
+            .map(|word| word.count_ones())
+            .sum();
+        let part = self.0.get(words).map_or(0, |word| word & ((1 << bits) - 1));
+        u64::from(whole + part.count_ones())
     }
 
     /// Makes the number `by` above the highest the highest.

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::fault::{self, Fault};
 use super::{Shard, peer_mut, stream_mut};
 use crate::event::{CloseReason, Command, Event, Refusal, Selection};
 use crate::id::{PeerId, PeerKey, ShardId, StreamId, StreamKey};
@@ -126,6 +127,16 @@ impl Shard {
         Ok(id)
     }
 
+    /// What is told of an offer that made this server panic.
+    fn blame_offer<T>(&mut self, key: PeerKey) -> Result<T, Refusal> {
+        self.stats.panics += 1;
+        tracing::error!(
+            peer = key.0,
+            "a fault of this server kept a connection from being made"
+        );
+        Err(Refusal::InvalidSdp("this server cannot read it".into()))
+    }
+
     fn insert_peer(&mut self, mut peer: Peer) -> PeerId {
         let key = peer.key;
         let ufrag = peer.ufrag();
@@ -152,7 +163,12 @@ impl Shard {
         if self.streams[stream_id.index].home != self.id {
             return Err(Refusal::OutOfOrder("not the home shard".into()));
         }
-        let (peer, answer, lines) = Peer::publish(now, &self.config, key, stream_id, offer)?;
+        let (trap, config) = (&self.trap, &self.config);
+        let made = fault::contain(|| {
+            trap.spring(key, Fault::Offer);
+            Peer::publish(now, config, key, stream_id, offer)
+        });
+        let (peer, answer, lines) = made.unwrap_or_else(|| self.blame_offer(key))?;
         if let Some(old) = self.streams[stream_id.index].publisher {
             self.end_peer(now, old, CloseReason::Replaced);
         }
@@ -183,20 +199,19 @@ impl Shard {
         let seed = self.seed ^ key.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let subscriber = Subscriber::new(selection, seed);
         let tracks = &self.streams[stream_id.index].tracks;
-        let (peer, answer) = match offer {
-            Some(offer) => {
-                let config = &self.config;
-                let (peer, answer) =
-                    Peer::watch_offered(now, config, key, stream_id, offer, subscriber, tracks)?;
-                (peer, Some(answer))
-            }
-            None => {
+        let (trap, config) = (&self.trap, &self.config);
+        let made = fault::contain(|| {
+            trap.spring(key, Fault::Offer);
+            let Some(offer) = offer else {
                 let video = tracks.iter().find(|t| t.kind == crate::event::Kind::Video);
                 let preferred = video.map(|track| track.format.codec);
-                let peer = Peer::watch(now, &self.config, key, stream_id, subscriber, preferred)?;
-                (peer, None)
-            }
-        };
+                let peer = Peer::watch(now, config, key, stream_id, subscriber, preferred)?;
+                return Ok((peer, None));
+            };
+            let made = Peer::watch_offered(now, config, key, stream_id, offer, subscriber, tracks);
+            made.map(|(peer, answer)| (peer, Some(answer)))
+        });
+        let (peer, answer) = made.unwrap_or_else(|| self.blame_offer(key))?;
         let id = self.insert_peer(peer);
         self.streams[stream_id.index].viewers.push(id);
         if let Some(sdp) = answer {

@@ -1,6 +1,5 @@
 //! Hot path. A packet's way from its publisher to every viewer, and keyframe requests' way back.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,6 +7,7 @@ use smallvec::SmallVec;
 use str0m::media::Mid;
 use str0m::rtp::{ExtensionValues, RedDecoder, RtpPacket};
 
+use super::fault::{self, Fault};
 use super::{Shard, peer_mut, stream_mut};
 use crate::event::{Event, Kind, LayerReason, PublisherStats};
 use crate::forward::codec;
@@ -17,7 +17,7 @@ use crate::id::{PeerId, StreamId};
 use crate::peer::{Peer, Role, Unrouted};
 use crate::publisher::Route;
 use crate::relay;
-use crate::subscriber::Outcome;
+use crate::subscriber::{Outcome, Switched};
 use crate::track::{Changes, Format};
 
 /// What makes a keyframe wanted.
@@ -37,7 +37,19 @@ impl Shard {
         };
         let stream_id = peer.stream;
         let is_red = route.is_red(rtp.header.payload_type);
-        let packet = packet(route, rtp);
+        let trap = &self.trap;
+        let packet = fault::contain(|| {
+            trap.spring(id.key, Fault::Packet);
+            let mut packet = packet(route, rtp);
+            if let Role::Publisher(publisher) = &mut peer.role {
+                publisher.read_dependency(&mut packet);
+            }
+            packet
+        });
+        let Some(packet) = packet else {
+            self.drop_broken(now, id);
+            return;
+        };
         let Some(stream) = stream_mut(&mut self.streams, stream_id) else {
             return;
         };
@@ -130,6 +142,7 @@ impl Shard {
         );
         if track.format != format {
             track.format = format;
+            track.forget_spatial();
             self.handle_tracks_changed(now, stream_id);
         }
         self.handle_packet(now, id, route, unrouted.packet);
@@ -148,7 +161,7 @@ impl Shard {
         let mut copies = 0;
         let mut needs_keyframe = false;
         let mut broken: SmallVec<[PeerId; 0]> = SmallVec::new();
-        let mut switched: SmallVec<[(PeerId, LayerReason); 4]> = SmallVec::new();
+        let mut switched: SmallVec<[(PeerId, Switched); 4]> = SmallVec::new();
         // Sound without its RED, made when the first viewer needs it.
         let mut primary: Option<Option<Arc<[u8]>>> = None;
         for &viewer in &stream.viewers {
@@ -158,14 +171,22 @@ impl Shard {
             let Role::Viewer(subscriber) = &mut peer.role else {
                 continue;
             };
-            let outcome = catch_unwind(AssertUnwindSafe(|| subscriber.forward(track, packet)));
+            let trap = &self.trap;
+            let outcome = fault::contain(|| {
+                trap.spring(viewer.key, Fault::Forward);
+                subscriber.forward(track, packet)
+            });
+            let Some(outcome) = outcome else {
+                broken.push(viewer);
+                continue;
+            };
             match outcome {
-                Ok(Outcome::Send {
+                Outcome::Send {
                     ssrc,
                     payload_types,
                     mut egress,
-                    switched: reason,
-                }) => {
+                    switched: change,
+                } => {
                     let pt = match (is_red, payload_types.red) {
                         (false, _) => payload_types.main,
                         (true, Some(red)) => red,
@@ -179,20 +200,22 @@ impl Shard {
                             payload_types.main
                         }
                     };
-                    peer.write(ssrc, pt, packet, egress);
+                    if fault::contain(|| peer.write(ssrc, pt, packet, egress)).is_none() {
+                        broken.push(viewer);
+                        continue;
+                    }
                     copies += 1;
                     if !peer.is_dirty {
                         peer.is_dirty = true;
                         self.dirty_peers.push(viewer);
                     }
-                    if let Some(reason) = reason {
-                        switched.push((viewer, reason));
+                    if let Some(change) = change {
+                        switched.push((viewer, change));
                     }
                 }
-                Ok(Outcome::NeedsKeyframe) => needs_keyframe = true,
-                Ok(Outcome::Undecodable) => self.stats.packets_dropped.undecodable += 1,
-                Ok(Outcome::Kept | Outcome::NotReady) => {}
-                Err(_) => broken.push(viewer),
+                Outcome::NeedsKeyframe => needs_keyframe = true,
+                Outcome::Undecodable => self.stats.packets_dropped.undecodable += 1,
+                Outcome::Kept | Outcome::NotReady => {}
             }
         }
         if copies > 0 {
@@ -208,8 +231,8 @@ impl Shard {
                 _ => {}
             }
         }
-        for (viewer, reason) in switched {
-            self.tell_layer(stream_id, track, packet.slot, viewer, reason);
+        for (viewer, change) in switched {
+            self.tell_layer(stream_id, track, packet.slot, viewer, change);
         }
         if needs_keyframe {
             self.request_keyframe(now, stream_id, track, packet.slot, Cause::Switched);
@@ -225,14 +248,14 @@ impl Shard {
         track: u16,
         slot: u8,
         viewer: PeerId,
-        reason: LayerReason,
+        Switched { reason, spatial }: Switched,
     ) {
         if reason != LayerReason::Started {
             self.stats.layer_switches += 1;
         }
         let layer = self.streams[stream.index]
             .track(track)
-            .map(|track| track.layer_info(slot))
+            .map(|track| track.layer_info(slot, spatial))
             .unwrap_or_default();
         self.tell(Event::Layer {
             peer: viewer.key,
@@ -407,7 +430,15 @@ impl Shard {
         let Role::Viewer(subscriber) = &mut peer.role else {
             return;
         };
-        let assignment = subscriber.assign(&self.streams[stream.index].tracks);
+        let (trap, tracks) = (&self.trap, &self.streams[stream.index].tracks);
+        let assignment = fault::contain(|| {
+            trap.spring(id.key, Fault::Assign);
+            subscriber.assign(tracks)
+        });
+        let Some(assignment) = assignment else {
+            self.drop_broken(now, id);
+            return;
+        };
         let mut offer = None;
         if !assignment.missing.is_empty() && peer.can_offer() {
             self.drive(now, id, |peer, sink| {

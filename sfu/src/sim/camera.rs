@@ -10,6 +10,7 @@ use str0m::rtp::{ExtensionValues, RtpWrite};
 
 use super::media::{Tag, payload};
 use super::random::Random;
+use super::svc::Layering;
 use crate::event::Codec;
 use crate::forward::dependency;
 use crate::id::PeerKey;
@@ -28,6 +29,8 @@ pub struct Publishing {
     pub audio: bool,
     /// Packets of an ordinary picture; a keyframe has three times as many.
     pub picture_packets: u8,
+    /// Spatial layers inside of each encoding, which must be VP9 or AV1.
+    pub layering: Option<Layering>,
 }
 
 impl Default for Publishing {
@@ -38,6 +41,7 @@ impl Default for Publishing {
             rids: Vec::new(),
             audio: true,
             picture_packets: 2,
+            layering: None,
         }
     }
 }
@@ -47,6 +51,19 @@ impl Publishing {
     pub fn of(codec: Codec) -> Self {
         Self {
             video: Some(codec),
+            ..Self::default()
+        }
+    }
+
+    /// A camera with three spatial layers in one encoding.
+    pub fn layered(codec: Codec, is_keyed: bool) -> Self {
+        let layering = Layering {
+            layers: 3,
+            is_keyed,
+        };
+        Self {
+            video: Some(codec),
+            layering: Some(layering),
             ..Self::default()
         }
     }
@@ -80,12 +97,17 @@ struct Encoder {
     frame: u32,
     wants_keyframe: bool,
     is_sending: bool,
+    layering: Option<Layering>,
+    /// How many spatial layers are sent, and how many were in the last picture.
+    spatial: u8,
+    last_spatial: u8,
 }
 
 impl Camera {
     /// Every encoder starts somewhere else, as real ones do.
     pub(super) fn new(key: PeerKey, now: Instant, seed: u64, publishing: Publishing) -> Self {
         let mut random = Random::new(seed ^ key.0 << 32);
+        let layering = publishing.layering;
         let mut encoder = |rid| Encoder {
             rid,
             seq_no: random.bits() >> 48,
@@ -93,6 +115,9 @@ impl Camera {
             frame: random.bits() as u32 & 0xff,
             wants_keyframe: true,
             is_sending: true,
+            layering,
+            spatial: layering.map_or(1, |layering| layering.layers),
+            last_spatial: 0,
         };
         let layers = match publishing.rids.as_slice() {
             [] => vec![encoder(None)],
@@ -155,6 +180,13 @@ impl Camera {
         }
     }
 
+    /// Sends only so many spatial layers from here on.
+    pub(super) fn set_spatial(&mut self, layers: u8) {
+        for layer in &mut self.layers {
+            layer.spatial = layers;
+        }
+    }
+
     /// Writes the pictures and the sound that are due; tells whether there were any.
     pub(super) fn shoot(&mut self, rtc: &mut Rtc, now: Instant) -> bool {
         let mut has_shot = false;
@@ -212,33 +244,44 @@ impl Encoder {
         let Some(stream) = direct.stream_tx_by_mid(mid, self.rid.map(Rid::from)) else {
             return;
         };
-        let size = (320 << layer, 180 << layer);
-        for part in 0..parts {
+        let layering = self.layering.filter(|_| !is_sound);
+        let sizes = layering.map_or(vec![(320 << layer, 180 << layer)], Layering::sizes);
+        let spatial = if layering.is_some() { self.spatial } else { 1 };
+        for (frame, part) in (0..spatial).flat_map(|f| (0..parts).map(move |part| (f, part))) {
+            let is_keyed = layering.is_some_and(|layering| layering.is_keyed);
             let tag = Tag {
                 publisher: publisher.0 as u16,
-                layer,
+                layer: if layering.is_some() { frame } else { layer },
                 frame: self.frame,
                 part,
                 parts,
                 keyframe,
+                is_layered: layering.is_some(),
+                needs_below: frame > 0 && (keyframe || !is_keyed),
+                is_fresh: keyframe || frame >= self.last_spatial,
             };
             let mut values = ExtensionValues::default();
             if codec == Codec::Av1 {
-                values.user_values.set(descriptor(tag));
+                let layered = layering.map(|layering| layering.descriptor(tag));
+                values
+                    .user_values
+                    .set(layered.unwrap_or_else(|| descriptor(tag)));
             }
+            let is_end = part + 1 == parts && frame + 1 == spatial;
             let write = RtpWrite::new(
                 pt,
                 self.seq_no.into(),
                 self.timestamp,
                 now,
-                payload(codec, tag, size),
+                payload(codec, tag, &sizes),
             )
-            .marker(part + 1 == parts && !is_sound)
+            .marker(is_end && !is_sound)
             .ext_vals(values)
             .nackable(!is_sound);
             stream.write_rtp(write);
             self.seq_no += 1;
         }
+        self.last_spatial = spatial;
     }
 }
 

@@ -27,6 +27,12 @@ pub(super) struct Tag {
     pub(super) part: u8,
     pub(super) parts: u8,
     pub(super) keyframe: bool,
+    /// It is of an encoding with spatial layers.
+    pub(super) is_layered: bool,
+    /// The frame depends on that of the next lower spatial layer.
+    pub(super) needs_below: bool,
+    /// The frame depends on no earlier picture.
+    pub(super) is_fresh: bool,
 }
 
 impl Tag {
@@ -34,7 +40,11 @@ impl Tag {
         payload.extend([0xab, self.layer]);
         payload.extend(self.publisher.to_be_bytes());
         payload.extend(self.frame.to_be_bytes());
-        payload.extend([self.part, self.parts, self.keyframe.into(), 0xcd]);
+        let flags = u8::from(self.keyframe)
+            | u8::from(self.is_layered) << 1
+            | u8::from(self.needs_below) << 2
+            | u8::from(self.is_fresh) << 3;
+        payload.extend([self.part, self.parts, flags, 0xcd]);
     }
 
     pub(super) fn read(payload: &[u8]) -> Option<Self> {
@@ -50,7 +60,7 @@ impl Tag {
             f3,
             part,
             parts,
-            keyframe,
+            flags,
             0xcd,
         ] = tag
         else {
@@ -62,15 +72,20 @@ impl Tag {
             frame: u32::from_be_bytes([f0, f1, f2, f3]),
             part,
             parts,
-            keyframe: keyframe != 0,
+            keyframe: flags & 1 != 0,
+            is_layered: flags & 2 != 0,
+            needs_below: flags & 4 != 0,
+            is_fresh: flags & 8 != 0,
         })
     }
 }
 
-/// Writes one packet of a picture as its codec would put it.
-pub(super) fn payload(codec: Codec, tag: Tag, (width, height): (u16, u16)) -> Vec<u8> {
+/// Writes one packet of a picture as its codec would put it. `sizes` are those of its spatial layers, or of the only one.
+pub(super) fn payload(codec: Codec, tag: Tag, sizes: &[(u16, u16)]) -> Vec<u8> {
+    let spatial = if tag.is_layered { tag.layer } else { 0 };
+    let (width, height) = sizes.last().copied().unwrap_or_default();
     let is_first = tag.part == 0;
-    let starts_keyframe = is_first && tag.keyframe;
+    let starts_keyframe = is_first && tag.keyframe && spatial == 0;
     let [high, low] = (tag.frame as u16 & 0x7fff | 0x8000).to_be_bytes();
     let tl0_pic_idx = tag.frame as u8;
     let mut payload = Vec::with_capacity(FILLING_BYTES + 64);
@@ -95,15 +110,22 @@ pub(super) fn payload(codec: Codec, tag: Tag, (width, height): (u16, u16)) -> Ve
         }
         Codec::Vp9 => {
             let mut flags = 0xa0;
-            flags |= if tag.keyframe { 0 } else { 0x40 };
+            flags |= if tag.keyframe || tag.is_fresh {
+                0
+            } else {
+                0x40
+            };
             flags |= if is_first { 0x08 } else { 0 };
             flags |= if tag.part + 1 == tag.parts { 0x04 } else { 0 };
             flags |= if starts_keyframe { 0x02 } else { 0 };
-            payload.extend([flags, high, low, 0, tl0_pic_idx]);
+            let layers = spatial << 1 | u8::from(tag.needs_below);
+            payload.extend([flags, high, low, layers, tl0_pic_idx]);
             if starts_keyframe {
-                payload.push(0x18);
-                payload.extend(width.to_be_bytes());
-                payload.extend(height.to_be_bytes());
+                payload.push((sizes.len() as u8 - 1) << 5 | 0x18);
+                for (width, height) in sizes {
+                    payload.extend(width.to_be_bytes());
+                    payload.extend(height.to_be_bytes());
+                }
                 payload.extend([1, 0x04, 1]);
             }
         }
@@ -126,7 +148,7 @@ pub(super) fn payload(codec: Codec, tag: Tag, (width, height): (u16, u16)) -> Ve
         Codec::Av1 => {
             let new_sequence = if starts_keyframe { 0x08 } else { 0 };
             let continues = if is_first { 0 } else { 0x80 };
-            payload.extend([0x10 | new_sequence | continues, 6 << 3]);
+            payload.extend([0x10 | new_sequence | continues, 6 << 3 | 0x04, spatial << 3]);
         }
     }
     payload.resize(payload.len() + FILLING_BYTES, 0x5a);
@@ -189,13 +211,22 @@ impl Viewing {
     pub fn of(received: &[Received]) -> Self {
         let mut packets: Vec<&Received> = received
             .iter()
-            .filter(|packet| packet.kind == Kind::Video && packet.tag.is_some())
+            .filter(|packet| packet.kind == Kind::Video)
             .collect();
         packets.sort_by_key(|packet| packet.seq_no);
 
         let mut viewing = Self::default();
         for pair in packets.windows(2) {
             viewing.missing += (*pair[1].seq_no - *pair[0].seq_no).saturating_sub(1) as usize;
+        }
+        // Empty ones are there to take up a number.
+        packets.retain(|packet| packet.tag.is_some());
+        if packets
+            .iter()
+            .any(|packet| packet.tag.is_some_and(|tag| tag.is_layered))
+        {
+            super::svc::judge(&packets, &mut viewing);
+            return viewing;
         }
         for picture in packets.chunk_by(|a, b| same_picture(a, b)) {
             viewing.show(picture);
@@ -280,6 +311,9 @@ mod tests {
             part,
             parts: 3,
             keyframe,
+            is_layered: false,
+            needs_below: false,
+            is_fresh: keyframe,
         }
     }
 
@@ -302,7 +336,7 @@ mod tests {
         for codec in CODECS {
             for (part, keyframe) in [(0, true), (1, true), (0, false), (1, false)] {
                 let tag = tag(3, part, keyframe);
-                let payload = payload(codec, tag, (640, 360));
+                let payload = payload(codec, tag, &[(640, 360)]);
                 assert_eq!(Tag::read(&payload), Some(tag));
                 let meta = codec::inspect(codec, &payload, None);
                 let h264_slice = codec == Codec::H264 && part == 1;

@@ -218,6 +218,12 @@ impl Peer {
         }
     }
 
+    pub(super) fn set_spatial(&mut self, layers: u8) {
+        if let Some(camera) = &mut self.camera {
+            camera.set_spatial(layers);
+        }
+    }
+
     pub(super) fn send_down(&mut self, now: Instant, from: SocketAddr, bytes: Vec<u8>) {
         let datagram = Datagram { from, bytes };
         self.down.handle_input(LinkInput::Packet(now, datagram));

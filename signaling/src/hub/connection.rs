@@ -208,6 +208,7 @@ impl Hub {
         let mut scheduled = session.scheduled.take();
         let watches = std::mem::take(&mut session.watches);
         let publishing = std::mem::take(&mut session.publishing);
+        let expires_at = session.expires_at;
         self.timers
             .schedule(&Timer::Session(key), &mut scheduled, None);
         // Removed first: nothing that follows is told to a session that is over.
@@ -222,7 +223,7 @@ impl Hub {
                 if is_cut {
                     live.close_publisher_of(context, now, key, "session over");
                 } else {
-                    live.handle_session_over(context, now, key);
+                    live.handle_session_over(context, now, key, expires_at);
                 }
             });
         }

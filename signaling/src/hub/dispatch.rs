@@ -326,8 +326,8 @@ impl Hub {
             Deferred::Http {
                 request,
                 caller,
-                ask,
-            } => self.carry_out_request(now, stream, request, caller, ask),
+                wanted,
+            } => self.carry_out_request(now, stream, request, caller, wanted),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::Hub;
 use crate::context::Context;
 use crate::live::Live;
-use crate::media::{MediaId, MediaReply};
+use crate::media::{MediaId, MediaIntent, MediaReply};
 use crate::message::live::WatchUnavailable;
 use crate::peers::{Phase, Side};
 use crate::time::Now;
@@ -68,6 +68,21 @@ impl Hub {
                     live.handle_publisher_stats(context, now, stats);
                 });
             }
+        }
+    }
+
+    /// Closes connections whose token has ended, as a session's are. A publisher has the grace time to come back with a
+    /// new one.
+    pub(super) fn expire_peers(&mut self, now: Now) {
+        while let Some(media) = self.context.peers.pop_expired(now.mono) {
+            self.context.stats.media_token_expiries += 1;
+            self.at_peer(media, |live, context, side| match side {
+                Side::Publisher => {
+                    context.ask_media(MediaIntent::Close { media });
+                    live.handle_publisher_closed(context, now, media, "token_expired");
+                }
+                Side::Viewer => live.close_viewer(context, now, media, "token_expired"),
+            });
         }
     }
 

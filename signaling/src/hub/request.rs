@@ -1,34 +1,35 @@
 //! What HTTP asks: admission to a channel, WHIP, WHEP and the directory here; rooms and notifications are passed on.
 
 use super::Hub;
-use crate::api::{Reply, Request, ResourceKind};
+use crate::api::{Reply, Request};
 use crate::broker::{Audience, Publication};
 use crate::context::Awaiting;
 use crate::directory;
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 use crate::grants::Caller;
 use crate::id::{Channel, RequestId, StreamName, UserId};
-use crate::live::Deferred;
-use crate::media::{MediaId, MediaIntent};
+use crate::live::{Deferred, Wanted};
+use crate::media::MediaIntent;
 use crate::message::ServerMessage;
 use crate::message::connection::AppMessage;
 use crate::message::live::EndReason;
-use crate::peers::{Asked, Owner, Peer, Pending, Requester, Side};
+use crate::peers::{Asked, Requester, Side};
 use crate::session::Key;
 use crate::time::Now;
 
 impl Hub {
     pub(super) fn request(&mut self, now: Now, request: RequestId, caller: Caller, ask: Request) {
-        let stream = match &ask {
+        let (stream, wanted) = match ask {
             Request::Admit { channel } => {
-                if !caller.grants.may_subscribe(channel) {
+                if !caller.grants.may_subscribe(&channel) {
                     let error = Error::forbidden(format!("the token does not grant {channel}"));
                     return self.answer_at_once(request, Err(error));
                 }
                 match channel {
-                    Channel::Live(stream) => stream.clone(),
+                    Channel::Live(stream) => (stream, Wanted::Admission),
                     Channel::Chat(_) => {
                         self.context.requests.insert(request, Awaiting::Store);
+                        let ask = Request::Admit { channel };
                         return self
                             .chat
                             .request(&mut self.context, now, request, caller, ask);
@@ -38,17 +39,21 @@ impl Hub {
                     }
                 }
             }
-            Request::WhipPublish { stream, .. } => {
-                if !caller.grants.may_publish(stream) {
+            Request::WhipPublish { stream, offer } => {
+                if !caller.grants.may_publish(&stream) {
                     return self.answer_at_once(request, Err(not_granted("publish")));
                 }
-                stream.clone()
+                (stream, Wanted::Publish { offer })
             }
-            Request::WhepWatch { stream, .. } => {
-                if !caller.grants.may_watch(stream) {
+            Request::WhepWatch {
+                stream,
+                offer,
+                wait,
+            } => {
+                if !caller.grants.may_watch(&stream) {
                     return self.answer_at_once(request, Err(not_granted("watch")));
                 }
-                stream.clone()
+                (stream, Wanted::Watch { offer, wait })
             }
             Request::Patch {
                 resource,
@@ -57,10 +62,11 @@ impl Hub {
                 fragment,
             } => {
                 let result = self.patch(
+                    now,
                     request,
                     &caller,
-                    resource,
-                    *kind,
+                    &resource,
+                    kind,
                     if_match.as_deref(),
                     fragment,
                 );
@@ -70,7 +76,7 @@ impl Hub {
                 return;
             }
             Request::Delete { resource, kind } => {
-                let result = self.delete(now, &caller, resource, *kind);
+                let result = self.delete(now, &caller, &resource, kind);
                 return self.answer_at_once(request, result);
             }
             Request::ListStreams => {
@@ -80,14 +86,14 @@ impl Hub {
                 return self.answer_at_once(request, Ok(Reply::Streams(streams)));
             }
             Request::GetStream { stream } => {
-                let result = self.detail(&caller, stream);
+                let result = self.detail(&caller, &stream);
                 return self.answer_at_once(request, result);
             }
             Request::EndStream { stream } => {
-                let result = self.end_by_api(now, &caller, stream);
+                let result = self.end_by_api(now, &caller, &stream);
                 return self.answer_at_once(request, result);
             }
-            Request::CreateRoom { .. }
+            ask @ (Request::CreateRoom { .. }
             | Request::ListRooms { .. }
             | Request::GetRoom { .. }
             | Request::ChangeRoom { .. }
@@ -97,31 +103,37 @@ impl Hub {
             | Request::Block { .. }
             | Request::Unblock { .. }
             | Request::ListBlocks
-            | Request::GetPresence { .. } => {
+            | Request::GetPresence { .. }) => {
                 self.context.requests.insert(request, Awaiting::Store);
                 return self
                     .chat
                     .request(&mut self.context, now, request, caller, ask);
             }
-            Request::Notify(_)
+            ask @ (Request::Notify(_)
             | Request::ListNotifications { .. }
             | Request::MarkNotificationRead { .. }
             | Request::MarkAllNotificationsRead
             | Request::GetPreferences
             | Request::SetPreferences(_)
             | Request::ChangeFollowers { .. }
-            | Request::ListFollowers { .. } => {
+            | Request::ListFollowers { .. }) => {
                 self.context.requests.insert(request, Awaiting::Store);
                 return self
                     .notifications
                     .request(&mut self.context, now, request, caller, ask);
             }
             Request::DisconnectUser { user, reason } => {
-                let result = self.disconnect_user(&caller, user, reason.as_deref());
+                let result = self.disconnect_user(&caller, &user, reason.as_deref());
                 return self.answer_at_once(request, result);
             }
-            Request::Publish { .. } => {
-                let result = self.publish_by_api(now, &caller, ask);
+            Request::Publish {
+                channel,
+                user,
+                kind,
+                payload,
+            } => {
+                let message = AppMessage { kind, payload };
+                let result = self.publish_by_api(now, &caller, channel, user, message);
                 return self.answer_at_once(request, result);
             }
         };
@@ -130,7 +142,7 @@ impl Hub {
         let deferred = Deferred::Http {
             request,
             caller,
-            ask,
+            wanted,
         };
         self.carry_out_or_defer(now, &stream, deferred);
     }
@@ -156,16 +168,14 @@ impl Hub {
     }
 
     /// Says something of the application's own to a channel.
-    fn publish_by_api(&mut self, now: Now, caller: &Caller, ask: Request) -> Result<Reply, Error> {
-        let Request::Publish {
-            channel,
-            user,
-            kind,
-            payload,
-        } = ask
-        else {
-            return Err(Error::not_found("there is no such request"));
-        };
+    fn publish_by_api(
+        &mut self,
+        now: Now,
+        caller: &Caller,
+        channel: Channel,
+        user: Option<UserId>,
+        message: AppMessage,
+    ) -> Result<Reply, Error> {
         if !caller.grants.admin {
             return Err(not_granted("admin"));
         }
@@ -184,7 +194,7 @@ impl Hub {
             channel,
             audience,
             position: None,
-            message: ServerMessage::AppMessage(AppMessage { kind, payload }),
+            message: ServerMessage::AppMessage(message),
             at_ms: now.wall_ms,
         });
         Ok(Reply::Done)
@@ -203,140 +213,26 @@ impl Hub {
         stream: &StreamName,
         request: RequestId,
         caller: Caller,
-        ask: Request,
+        wanted: Wanted,
     ) {
         if !self.context.requests.contains_key(&request) {
             // Whoever asked has hung up while the state was loaded.
             return;
         }
-        let result = self.with_live(stream, |live, context| match ask {
-            Request::Admit { .. } => {
+        let result = self.with_live(stream, |live, context| match wanted {
+            Wanted::Admission => {
                 live.admit(now, &caller)?;
                 context.reply(request, Ok(Reply::Done));
                 Ok(())
             }
-            Request::WhipPublish { offer, .. } => {
-                live.whip_publish(context, now, request, &caller, offer)
-            }
-            Request::WhepWatch { offer, wait, .. } => {
+            Wanted::Publish { offer } => live.whip_publish(context, now, request, &caller, offer),
+            Wanted::Watch { offer, wait } => {
                 live.whep_watch(context, now, request, caller, offer, wait)
             }
-            // Everything else was answered without a stream's state.
-            _ => Ok(()),
         });
         if let Some(Err(error)) = result {
             self.context.reply(request, Err(error));
         }
-    }
-
-    /// A resource of the caller's.
-    fn own_resource(
-        &self,
-        caller: &Caller,
-        resource: &str,
-        side: Side,
-    ) -> Result<(MediaId, &Peer), Error> {
-        let found = self
-            .context
-            .peers
-            .by_wire_id(resource)
-            .filter(|(_, peer)| peer.owner == Owner::Http && peer.side == side);
-        let Some((media, peer)) = found else {
-            return Err(Error::not_found("there is no such resource"));
-        };
-        if peer.user.id != caller.user.id && !caller.grants.admin {
-            return Err(Error::forbidden("the resource belongs to somebody else"));
-        }
-        Ok((media, peer))
-    }
-
-    fn patch(
-        &mut self,
-        request: RequestId,
-        caller: &Caller,
-        resource: &str,
-        kind: ResourceKind,
-        if_match: Option<&str>,
-        fragment: &str,
-    ) -> Result<(), Error> {
-        let limit = self.context.config.live.pending_media_requests_max;
-        let (media, peer) = self.own_resource(caller, resource, side_of(kind))?;
-        let Some(wanted) = if_match else {
-            let message = "If-Match: expected the entity tag of the ICE session, or *";
-            return Err(Error::new(ErrorCode::PreconditionRequired, message));
-        };
-        if !matches_etag(wanted, &peer.etag) {
-            let message = "If-Match: not the current ICE session";
-            return Err(Error::new(ErrorCode::PreconditionFailed, message));
-        }
-        if peer.pending.len() >= limit {
-            let wait = std::time::Duration::from_secs(1);
-            return Err(Error::rate_limited("too many open requests", wait));
-        }
-        if let Some(peer) = self.context.peers.get_mut(media) {
-            peer.pending.push_back(Pending {
-                what: Asked::Patch,
-                requester: Requester::Http(request),
-            });
-        }
-        self.context
-            .requests
-            .insert(request, Awaiting::Media(media));
-        self.context.ask_media(MediaIntent::Patch {
-            media,
-            fragment: fragment.to_owned(),
-        });
-        Ok(())
-    }
-
-    /// The media plane has applied a PATCH.
-    pub(super) fn patched(&mut self, media: MediaId, fragment: Option<String>) {
-        let new_etag = fragment.is_some().then(|| self.context.random_epoch());
-        let Some(peer) = self.context.peers.get_mut(media) else {
-            return;
-        };
-        if let Some(etag) = new_etag {
-            // An ICE restart begins a new ICE session (RFC 9725 section 4.3.3).
-            peer.etag = etag;
-        }
-        let etag = peer.etag.clone();
-        let pending = peer.pending.pop_front().map(|pending| pending.requester);
-        if let Some(Requester::Http(request)) = pending {
-            self.context
-                .reply(request, Ok(Reply::Patched { fragment, etag }));
-        }
-    }
-
-    fn delete(
-        &mut self,
-        now: Now,
-        caller: &Caller,
-        resource: &str,
-        kind: ResourceKind,
-    ) -> Result<Reply, Error> {
-        let side = side_of(kind);
-        let (media, stream) = match self.own_resource(caller, resource, side) {
-            Ok((media, peer)) => (media, peer.stream.clone()),
-            Err(error) => {
-                // Clients close the connection first and delete the resource then.
-                let tombstone = self.context.peers.tombstone(resource);
-                let mine = tombstone
-                    .filter(|tombstone| tombstone.side == side && tombstone.user == caller.user.id);
-                let Some(tombstone) = mine else {
-                    return Err(error);
-                };
-                (tombstone.media, tombstone.stream.clone())
-            }
-        };
-        self.with_live(&stream, |live, context| match side {
-            Side::Publisher => live.delete_publisher(context, now, media),
-            Side::Viewer => {
-                if context.peers.get(media).is_some() {
-                    live.close_viewer(context, now, media, "deleted");
-                }
-            }
-        });
-        Ok(Reply::Done)
     }
 
     fn detail(&self, caller: &Caller, stream: &StreamName) -> Result<Reply, Error> {
@@ -395,22 +291,6 @@ impl Hub {
     }
 }
 
-fn side_of(kind: ResourceKind) -> Side {
-    match kind {
-        ResourceKind::Whip => Side::Publisher,
-        ResourceKind::Whep => Side::Viewer,
-    }
-}
-
-/// Whether an `If-Match` value (RFC 9110 section 13.1.1) names the entity tag; quotes are forgiven.
-fn matches_etag(if_match: &str, etag: &str) -> bool {
-    if_match.split(',').any(|one| {
-        let one = one.trim();
-        let one = one.strip_prefix("W/").unwrap_or(one);
-        one == "*" || one.trim_matches('"') == etag
-    })
-}
-
-fn not_granted(what: &str) -> Error {
+pub(super) fn not_granted(what: &str) -> Error {
     Error::forbidden(format!("the token does not grant {what}"))
 }

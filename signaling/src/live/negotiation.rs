@@ -5,9 +5,9 @@ use serde_json::Value;
 use crate::api;
 use crate::context::{Context, object};
 use crate::error::{Error, ErrorCode};
-use crate::grants::User;
+use crate::grants::Caller;
 use crate::live::Live;
-use crate::media::{MediaId, Refusal, Selection};
+use crate::media::{MediaId, Refusal};
 use crate::message::ServerMessage;
 use crate::message::live::Sdp;
 use crate::peers::{Asked, Owner, Peer, Phase, Requester, Side};
@@ -15,27 +15,26 @@ use crate::session::Key;
 use crate::time::Now;
 
 impl Live {
+    /// A connection that nothing is known of yet. One over HTTP ends with the token it came with; behind the others
+    /// stands a session, which ends them with its own.
     pub(super) fn new_peer(
         &self,
         context: &mut Context,
-        user: User,
+        now: Now,
+        caller: &Caller,
         side: Side,
         owner: Owner,
         wire_id: String,
-        phase: Phase,
     ) -> MediaId {
         let etag = context.random_epoch();
-        context.peers.insert(Peer {
-            stream: self.stream.clone(),
-            side,
-            owner,
-            user,
-            wire_id,
-            etag,
-            phase,
-            selection: Selection::default(),
-            pending: std::collections::VecDeque::new(),
-        })
+        let (stream, user) = (self.stream.clone(), caller.user.clone());
+        let peer = Peer::new(stream, side, owner, user, wire_id, etag);
+        let media = context.peers.insert(peer);
+        if owner == Owner::Http {
+            let expires_at = now.mono_at(caller.expires_at_ms);
+            context.peers.extend(media, expires_at);
+        }
+        media
     }
 
     /// The media plane answered an offer.

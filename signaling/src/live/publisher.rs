@@ -4,6 +4,8 @@
 //! session is attached. A present one is protected from a second; any other gives way at once. A stream whose media is
 //! not heard ends after the grace time, one whose publisher only lost its WebSocket goes on.
 
+use std::time::Instant;
+
 use serde_json::Value;
 
 use crate::config::Takeover;
@@ -41,14 +43,8 @@ impl Live {
         self.name_run(context, now, &caller.user, title, tags);
         self.drop_reservation(context, now);
         let wire_id = context.random_id();
-        let media = self.new_peer(
-            context,
-            caller.user,
-            Side::Publisher,
-            Owner::Session(key),
-            wire_id.clone(),
-            Phase::Reserved,
-        );
+        let (side, owner) = (Side::Publisher, Owner::Session(key));
+        let media = self.new_peer(context, now, &caller, side, owner, wire_id.clone());
         if let Some(run) = &mut self.run {
             run.reserved = Some(media);
         }
@@ -151,14 +147,8 @@ impl Live {
             return Err(draining());
         }
         let wire_id = context.random_id();
-        let media = self.new_peer(
-            context,
-            caller.user.clone(),
-            Side::Publisher,
-            Owner::Http,
-            wire_id,
-            Phase::Reserved,
-        );
+        let side = Side::Publisher;
+        let media = self.new_peer(context, now, caller, side, Owner::Http, wire_id);
         let created = self.run.is_none();
         if created {
             let title = caller.user.name.clone();
@@ -336,8 +326,14 @@ impl Live {
     }
 
     /// A session is over. What it was about to publish is dropped; what it publishes goes on while it is heard, so that
-    /// a stream survives the loss of its WebSocket.
-    pub(crate) fn handle_session_over(&mut self, context: &mut Context, now: Now, key: Key) {
+    /// a stream survives the loss of its WebSocket, but no longer than the token that it came with.
+    pub(crate) fn handle_session_over(
+        &mut self,
+        context: &mut Context,
+        now: Now,
+        key: Key,
+        expires_at: Instant,
+    ) {
         for media in self.publishers_of(context, key) {
             let is_reserved = context
                 .peers
@@ -345,6 +341,8 @@ impl Live {
                 .is_some_and(|peer| peer.phase == Phase::Reserved);
             if is_reserved {
                 self.handle_publisher_closed(context, now, media, "session over");
+            } else {
+                context.peers.extend(media, expires_at);
             }
         }
     }

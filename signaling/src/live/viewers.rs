@@ -212,8 +212,7 @@ impl Live {
         wire_id: String,
     ) -> MediaId {
         let user = caller.user.clone();
-        let phase = Phase::Reserved;
-        let media = self.new_peer(context, user.clone(), Side::Viewer, owner, wire_id, phase);
+        let media = self.new_peer(context, now, caller, Side::Viewer, owner, wire_id);
         self.viewers.media.insert(media, user.id.clone());
         let person = Person {
             role: self.role(caller),

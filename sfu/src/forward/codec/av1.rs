@@ -7,8 +7,8 @@
 //!     +-+-+-+-+-+-+-+-+ W: number of elements, N: a coded video sequence starts here
 //! ```
 
-use super::bits::Bits;
 use super::{Meta, Numbering};
+use crate::forward::bits::Bits;
 use crate::forward::dependency;
 
 const OBU_SEQUENCE_HEADER: u8 = 1;
@@ -34,6 +34,9 @@ pub fn inspect(payload: &[u8], dependency: Option<&[u8]>) -> Meta {
         keyframe: (starts_sequence || starts_structure && !continues) && obus.spatial == 0,
         dimensions: obus.dimensions,
         numbering: Numbering::Absent,
+        // These are the dependency descriptor's to tell.
+        spatial: None,
+        sizes: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Hot path. H264 in RTP (RFC 6184): single NAL units, STAP-A and FU-A, which is what packetization mode 1 may send.
 
-use super::bits::Bits;
 use super::{Meta, Numbering};
+use crate::forward::bits::Bits;
 
 const NAL_IDR: u8 = 5;
 const NAL_SPS: u8 = 7;

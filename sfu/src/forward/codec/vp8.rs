@@ -14,53 +14,49 @@
 
 use str0m::rtp::{Vp8Descriptor, Vp8Patch};
 
-use super::{Meta, Numbering};
+use super::{Meta, Numbering, PictureId};
 
 /// The picture numbers of one packet, with what str0m needs to change them while it writes the packet out.
 #[derive(Clone, Copy, Debug)]
-pub struct Descriptor {
-    parsed: Vp8Descriptor,
-    picture_id: Option<u16>,
-    tl0_pic_idx: Option<u8>,
-    key_idx: Option<u8>,
-}
+pub struct Descriptor(Vp8Descriptor);
 
 impl Descriptor {
     /// PictureID, 7 or 15 bits.
     pub fn picture_id(&self) -> Option<u16> {
-        self.picture_id
+        self.0.picture_id()
     }
 
     /// Running index of base temporal layer frames.
     pub fn tl0_pic_idx(&self) -> Option<u8> {
-        self.tl0_pic_idx
+        self.0.tl0_pic_idx()
     }
 
     /// Running index of keyframes, 5 bits.
     pub fn key_idx(&self) -> Option<u8> {
-        self.key_idx
+        self.0.key_idx()
     }
 
     /// The patch that puts other numbers in place of those that the descriptor has. A 7-bit PictureID stays one and
     /// takes the low bits. `None` when there is nothing to change.
     pub fn patch(&self, picture_id: u16, tl0_pic_idx: u8, key_idx: u8) -> Option<Vp8Patch> {
         let narrow = |id: u16| {
-            let builder = self.parsed.patch();
-            let builder = match self.picture_id {
+            let builder = self.0.patch();
+            let builder = match self.picture_id() {
                 Some(_) => builder.picture_id(id),
                 None => builder,
             };
-            let builder = match self.tl0_pic_idx {
+            let builder = match self.tl0_pic_idx() {
                 Some(_) => builder.tl0_pic_idx(tl0_pic_idx),
                 None => builder,
             };
-            let builder = match self.key_idx {
+            let builder = match self.key_idx() {
                 Some(_) => builder.key_idx(key_idx & 0x1f),
                 None => builder,
             };
             builder.build().ok()
         };
-        if self.picture_id.is_none() && self.tl0_pic_idx.is_none() && self.key_idx.is_none() {
+        let has_numbers = self.picture_id().is_some() || self.tl0_pic_idx().is_some();
+        if !has_numbers && self.key_idx().is_none() {
             return None;
         }
         narrow(picture_id & 0x7fff).or_else(|| narrow(picture_id & 0x7f))
@@ -76,12 +72,9 @@ pub fn inspect(payload: &[u8]) -> Meta {
     Meta {
         keyframe,
         dimensions: if keyframe { dimensions(payload) } else { None },
-        numbering: Numbering::Vp8(Descriptor {
-            parsed,
-            picture_id: parsed.picture_id(),
-            tl0_pic_idx: parsed.tl0_pic_idx(),
-            key_idx: parsed.key_idx(),
-        }),
+        numbering: Numbering::Vp8(Descriptor(parsed)),
+        spatial: None,
+        sizes: None,
     }
 }
 
@@ -96,6 +89,7 @@ fn dimensions(payload: &[u8]) -> Option<(u16, u16)> {
     (width > 0 && height > 0).then_some((width, height))
 }
 
+/// How long the payload descriptor is, which str0m knows and does not tell.
 fn descriptor_bytes(payload: &[u8]) -> Option<usize> {
     if payload.first()? & 0x80 == 0 {
         return Some(1);
@@ -103,11 +97,7 @@ fn descriptor_bytes(payload: &[u8]) -> Option<usize> {
     let flags = *payload.get(1)?;
     let mut bytes = 2;
     if flags & 0x80 != 0 {
-        bytes += if payload.get(bytes)? & 0x80 != 0 {
-            2
-        } else {
-            1
-        };
+        bytes = PictureId::read(payload, bytes)?.end();
     }
     if flags & 0x40 != 0 {
         bytes += 1;

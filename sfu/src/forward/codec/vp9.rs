@@ -13,21 +13,15 @@
 
 use std::sync::Arc;
 
-use super::bits::Bits;
-use super::{Meta, Numbering};
+use super::{Meta, Numbering, PictureId};
+use crate::forward::bits::Bits;
+use crate::forward::spatial::{Sizes, Spatial};
 
 /// The picture numbers of one packet and where they stand.
 #[derive(Clone, Copy, Debug)]
 pub struct Descriptor {
     picture_id: Option<PictureId>,
     tl0_pic_idx: Option<Tl0PicIdx>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct PictureId {
-    value: u16,
-    offset: u8,
-    is_15_bit: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,8 +79,12 @@ fn parse(payload: &[u8]) -> Option<Meta> {
     let flags = *payload.first()?;
     let (has_picture_id, is_predicted, has_layers) =
         (flags & 0x80 != 0, flags & 0x40 != 0, flags & 0x20 != 0);
-    let (is_flexible, starts_frame, has_structure) =
-        (flags & 0x10 != 0, flags & 0x08 != 0, flags & 0x02 != 0);
+    let (is_flexible, starts_frame, ends_frame, has_structure) = (
+        flags & 0x10 != 0,
+        flags & 0x08 != 0,
+        flags & 0x04 != 0,
+        flags & 0x02 != 0,
+    );
 
     let mut at = 1usize;
     let mut descriptor = Descriptor {
@@ -94,20 +92,9 @@ fn parse(payload: &[u8]) -> Option<Meta> {
         tl0_pic_idx: None,
     };
     if has_picture_id {
-        let first = *payload.get(at)?;
-        let is_15_bit = first & 0x80 != 0;
-        let high = u16::from(first & 0x7f);
-        let value = if is_15_bit {
-            high << 8 | u16::from(*payload.get(at + 1)?)
-        } else {
-            high
-        };
-        descriptor.picture_id = Some(PictureId {
-            value,
-            offset: at as u8,
-            is_15_bit,
-        });
-        at += if is_15_bit { 2 } else { 1 };
+        let id = PictureId::read(payload, at)?;
+        descriptor.picture_id = Some(id);
+        at = id.end();
     }
     let mut spatial = 0;
     if has_layers {
@@ -133,8 +120,12 @@ fn parse(payload: &[u8]) -> Option<Meta> {
 
     let keyframe = !is_predicted && starts_frame && spatial == 0;
     let mut dimensions = None;
+    let mut sizes = None;
     if has_structure {
-        (dimensions, at) = structure(payload, at)?;
+        let told;
+        (told, at) = structure(payload, at)?;
+        dimensions = told.largest();
+        sizes = Some(told);
     }
     if keyframe && dimensions.is_none() {
         dimensions = payload.get(at..).and_then(frame_dimensions);
@@ -143,24 +134,32 @@ fn parse(payload: &[u8]) -> Option<Meta> {
         keyframe,
         dimensions,
         numbering: Numbering::Vp9(descriptor),
+        spatial: has_layers.then_some(Spatial {
+            layer: spatial,
+            // Any of those above may be predicted from it.
+            needed_by: u8::MAX << spatial,
+            ends_frame,
+            is_nested: true,
+            targets: None,
+        }),
+        sizes,
     })
 }
 
-/// The scalability structure (RFC 9628 section 4.2.1): the size of its largest layer, and where it ends.
-fn structure(payload: &[u8], mut at: usize) -> Option<(Option<(u16, u16)>, usize)> {
+/// The scalability structure (RFC 9628 section 4.2.1): the sizes of its layers, and where it ends.
+fn structure(payload: &[u8], mut at: usize) -> Option<(Sizes, usize)> {
     let flags = *payload.get(at)?;
     at += 1;
-    let mut dimensions = None;
-    if flags & 0x10 != 0 {
-        for _ in 0..=(flags >> 5) {
-            let size = payload.get(at..at + 4)?;
-            let width = u16::from_be_bytes([size[0], size[1]]);
-            let height = u16::from_be_bytes([size[2], size[3]]);
-            if width > 0 && height > 0 {
-                dimensions = Some((width, height));
-            }
+    let mut sizes = Sizes::default();
+    for _ in 0..=(flags >> 5) {
+        let mut size = (0, 0);
+        if flags & 0x10 != 0 {
+            let bytes = payload.get(at..at + 4)?;
+            size.0 = u16::from_be_bytes([bytes[0], bytes[1]]);
+            size.1 = u16::from_be_bytes([bytes[2], bytes[3]]);
             at += 4;
         }
+        sizes.push(size);
     }
     if flags & 0x08 != 0 {
         let pictures = *payload.get(at)?;
@@ -170,7 +169,7 @@ fn structure(payload: &[u8], mut at: usize) -> Option<(Option<(u16, u16)>, usize
             at += 1 + references;
         }
     }
-    Some((dimensions, at))
+    Some((sizes, at))
 }
 
 /// The uncompressed header of a key frame (VP9 bitstream specification section 6.2).
@@ -254,6 +253,25 @@ mod tests {
             0x08, 0x82, 0x49, 0x83, 0x42, 0x20, 0x27, 0xf0, 0x16, 0x70, 0x00,
         ];
         assert_eq!(inspect(&payload).dimensions, Some((640, 360)));
+    }
+
+    #[test]
+    fn the_structure_tells_the_sizes_of_all_layers_and_each_packet_its_own() {
+        // Three layers with sizes, no groups of pictures; the packet ends layer 1.
+        let payload = [
+            0xee, 0x81, 0x02, 0x03, 0x09, 0x50, 0x01, 0x40, 0x00, 0xb4, 0x02, 0x80, 0x01, 0x68,
+            0x05, 0x00, 0x02, 0xd0, 0x99,
+        ];
+        let meta = inspect(&payload);
+        let sizes = meta.sizes.expect("has a structure");
+        assert_eq!(sizes.as_slice(), [(320, 180), (640, 360), (1280, 720)]);
+        assert_eq!(meta.dimensions, Some((1280, 720)));
+        let spatial = meta.spatial.expect("has layers");
+        let needed: Vec<bool> = (0..3).map(|layer| spatial.is_needed_by(layer)).collect();
+        assert_eq!(needed, [false, true, true]);
+        assert!(spatial.ends_picture_of(1) && !spatial.ends_picture_of(2));
+        let without_layers = [0x8c, 0x01, 0x86];
+        assert_eq!(inspect(&without_layers).spatial, None);
     }
 
     #[test]

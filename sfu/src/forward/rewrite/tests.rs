@@ -185,3 +185,99 @@ fn frame_numbers_of_the_dependency_descriptor_go_on() {
     let next = rewriter.rewrite(&dependent(packet(start, 2, 2, 0, 66), 32));
     assert_eq!(frame_number(&next.expect("passes")), 2);
 }
+
+#[test]
+fn what_is_skipped_leaves_no_gap() {
+    let start = Instant::now();
+    let mut rewriter = Rewriter::new(Kind::Video, 0);
+    let first = rewriter
+        .rewrite(&packet(start, 1, 20, 0, 0))
+        .expect("is new");
+    let next = |rewriter: &mut Rewriter, seq_no| {
+        let egress = rewriter.rewrite(&packet(start, 1, seq_no, 0, 0))?;
+        Some(*egress.seq_no - *first.seq_no)
+    };
+    for seq_no in [21, 22] {
+        assert!(rewriter.skip(&packet(start, 1, seq_no, 0, 0)).is_none());
+    }
+    assert_eq!(next(&mut rewriter, 24), Some(2), "23 may still come");
+    assert_eq!(next(&mut rewriter, 23), Some(1));
+    assert_eq!(next(&mut rewriter, 23), None, "came already");
+    assert_eq!(next(&mut rewriter, 22), None, "was left out already");
+    assert_eq!(next(&mut rewriter, 25), Some(3));
+}
+
+#[test]
+fn a_late_packet_that_is_skipped_gets_an_empty_one_in_its_place_if_that_is_taken() {
+    let start = Instant::now();
+    let mut rewriter = Rewriter::new(Kind::Video, 0);
+    let first = *rewriter
+        .rewrite(&packet(start, 1, 20, 0, 0))
+        .expect("is new")
+        .seq_no;
+    let forward = |rewriter: &mut Rewriter, seq_no| {
+        let egress = rewriter
+            .rewrite(&packet(start, 1, seq_no, 7, 0))
+            .expect("is new");
+        *egress.seq_no - first
+    };
+    // Nothing behind 21 has a number when it comes, 22 being skipped as well.
+    assert!(rewriter.skip(&packet(start, 1, 22, 7, 0)).is_none());
+    assert!(rewriter.skip(&packet(start, 1, 21, 7, 0)).is_none());
+    assert_eq!(forward(&mut rewriter, 23), 1);
+    // 24 is passed by.
+    assert_eq!(forward(&mut rewriter, 25), 3);
+    let empty = rewriter
+        .skip(&packet(start, 1, 24, 7, 0))
+        .expect("takes up the number");
+    assert_eq!(*empty.seq_no - first, 2);
+    assert!(empty.payload.is_empty() && !empty.marker);
+    assert!(rewriter.skip(&packet(start, 1, 24, 7, 0)).is_none(), "once");
+    assert_eq!(forward(&mut rewriter, 26), 4);
+}
+
+#[test]
+fn skipping_is_remembered_as_long_as_late_packets_are_taken() {
+    let start = Instant::now();
+    let mut rewriter = Rewriter::new(Kind::Video, 0);
+    let first = *rewriter
+        .rewrite(&packet(start, 1, 1_000, 0, 0))
+        .expect("is new")
+        .seq_no;
+    // Every third passes, the first of them is late.
+    for seq_no in 1_001..1_500 {
+        let packet = packet(start, 1, seq_no, 0, 0);
+        match seq_no % 3 {
+            _ if seq_no == 1_002 => {}
+            0 => assert_eq!(
+                *rewriter.rewrite(&packet).expect("is new").seq_no - first,
+                (seq_no - 999) / 3
+            ),
+            _ => assert!(rewriter.skip(&packet).is_none()),
+        }
+    }
+    let late = rewriter
+        .rewrite(&packet(start, 1, 1_002, 0, 0))
+        .expect("has a place");
+    assert_eq!(*late.seq_no - first, 1);
+}
+
+#[test]
+fn what_belongs_to_another_source_is_not_skipped() {
+    let start = Instant::now();
+    let mut rewriter = Rewriter::new(Kind::Video, 0);
+    assert!(
+        rewriter.skip(&packet(start, 1, 5, 0, 0)).is_none(),
+        "nothing was forwarded yet"
+    );
+    let first = *rewriter
+        .rewrite(&packet(start, 1, 6, 0, 0))
+        .expect("is new")
+        .seq_no;
+    assert!(rewriter.skip(&packet(start, 2, 7, 0, 0)).is_none());
+    let second = *rewriter
+        .rewrite(&packet(start, 1, 7, 0, 0))
+        .expect("is new")
+        .seq_no;
+    assert_eq!(second, first + 1);
+}

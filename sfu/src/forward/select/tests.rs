@@ -8,6 +8,7 @@ use str0m::rtp::ExtensionValues;
 use super::*;
 use crate::event::{Codec, Kind, Quality};
 use crate::forward::codec::Meta;
+use crate::forward::spatial::Spatial;
 use crate::layer::Facts;
 
 const LOW: u8 = 0;
@@ -16,8 +17,8 @@ const HIGH: u8 = 1;
 fn ladder(low: bool, high: bool) -> Ladder {
     let facts = |rid, is_alive| Facts {
         rid: Some(rid),
-        dimensions: None,
         is_alive,
+        ..Facts::default()
     };
     Ladder::new(&[facts("q", low), facts("h", high)])
 }
@@ -164,4 +165,68 @@ fn nothing_alive_yet_means_nothing_is_wanted() {
         selector.judge(&packet(LOW, 1, true)),
         Verdict::Switch(LayerReason::Started)
     );
+}
+
+/// A packet of a frame in one of three spatial layers, each of which needs those below.
+fn spatial(seq_no: u64, timestamp: u32, layer: u8, keyframe: bool) -> Packet {
+    let mut packet = packet(LOW, 1, keyframe && layer == 0);
+    packet.seq_no = seq_no.into();
+    packet.timestamp = timestamp;
+    packet.meta.spatial = Some(Spatial {
+        layer,
+        needed_by: u8::MAX << layer,
+        ends_frame: true,
+        is_nested: true,
+        targets: None,
+    });
+    packet
+}
+
+fn layered() -> Ladder {
+    Ladder::new(&[Facts {
+        is_alive: true,
+        spatial: 3,
+        ..Facts::default()
+    }])
+}
+
+#[test]
+fn a_lower_spatial_layer_counts_from_the_next_picture_on() {
+    let mut selector = Selector::new(Selection::default(), &layered());
+    assert_eq!(
+        selector.judge(&spatial(10, 100, 0, true)),
+        Verdict::Switch(LayerReason::Started)
+    );
+    selector.select(choosing(Quality::Low), &layered());
+    assert_eq!(selector.wants_keyframe(), None);
+    // The picture that has begun is completed.
+    assert_eq!(selector.judge(&spatial(11, 100, 1, true)), Verdict::Forward);
+    assert_eq!(selector.spatial(), None);
+    assert_eq!(
+        selector.judge(&spatial(13, 200, 0, false)),
+        Verdict::Switch(LayerReason::Chosen)
+    );
+    assert_eq!(selector.judge(&spatial(14, 200, 1, false)), Verdict::Skip);
+    // What is late of the picture before belongs to that.
+    let late = spatial(12, 100, 2, true);
+    assert_eq!(selector.judge(&late), Verdict::Forward);
+    assert_eq!(selector.limit_at(&late), None);
+    assert_eq!(selector.spatial(), Some(0));
+}
+
+#[test]
+fn a_keyframe_whose_upper_layers_were_left_out_already_is_no_step_up() {
+    let mut selector = Selector::new(choosing(Quality::Low), &layered());
+    selector.judge(&spatial(10, 100, 0, true));
+    selector.select(choosing(Quality::High), &layered());
+    assert_eq!(selector.wants_keyframe(), Some(LOW));
+    assert_eq!(selector.judge(&spatial(21, 200, 1, true)), Verdict::Skip);
+    assert_eq!(selector.judge(&spatial(20, 200, 0, true)), Verdict::Forward);
+    assert_eq!(selector.wants_keyframe(), Some(LOW), "the next one must do");
+    assert_eq!(
+        selector.judge(&spatial(30, 300, 0, true)),
+        Verdict::Switch(LayerReason::Chosen)
+    );
+    assert_eq!(selector.judge(&spatial(31, 300, 2, true)), Verdict::Forward);
+    assert_eq!(selector.wants_keyframe(), None);
 }

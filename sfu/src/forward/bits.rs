@@ -1,4 +1,4 @@
-//! A reader of single bits, as the headers of VP9, H264 and AV1 need it. Past the end it gives `None`.
+//! A reader of single bits, as headers of VP9, H264, AV1 and dependency descriptors need it. Past the end it gives `None`.
 
 /// Reads most significant bit first.
 pub(super) struct Bits<'a> {
@@ -9,6 +9,11 @@ pub(super) struct Bits<'a> {
 impl<'a> Bits<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, position: 0 }
+    }
+
+    /// How many bits were read.
+    pub(super) fn position(&self) -> usize {
+        self.position
     }
 
     pub(super) fn bit(&mut self) -> Option<bool> {
@@ -33,6 +38,17 @@ impl<'a> Bits<'a> {
             self.bit()?;
         }
         Some(())
+    }
+
+    /// A number below `bound`, at least 1, in as few bits as it takes: `ns(n)` of AV1 (section 4.10.7).
+    pub(super) fn below(&mut self, bound: u32) -> Option<u32> {
+        let width = bound.checked_ilog2()? + 1;
+        let short = (1 << width) - bound;
+        let value = self.read(width - 1)?;
+        if value < short {
+            return Some(value);
+        }
+        Some((value << 1) - short + self.read(1)?)
     }
 
     /// Unsigned Exp-Golomb (H.264 section 9.1), which AV1 calls `uvlc` (section 4.10.3).
@@ -72,6 +88,19 @@ mod tests {
         for expected in [0, 1, -1, 2, -2] {
             assert_eq!(bits.signed_golomb(), Some(expected));
         }
+    }
+
+    #[test]
+    fn numbers_below_a_bound_follow_the_table_of_the_standard() {
+        // Below 5: 00 | 01 | 10 | 110 | 111
+        let bytes = [0b0001_1011, 0b0111_0000];
+        let mut bits = Bits::new(&bytes);
+        for expected in 0..5 {
+            assert_eq!(bits.below(5), Some(expected));
+        }
+        assert_eq!(bits.position(), 12);
+        assert_eq!(Bits::new(&[]).below(1), Some(0), "takes no bits");
+        assert_eq!(Bits::new(&[0xff]).below(0), None);
     }
 
     #[test]

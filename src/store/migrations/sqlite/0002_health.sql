@@ -1,0 +1,5 @@
+-- One row, written again and again while the database fails, until that works.
+CREATE TABLE health (
+    id            INTEGER PRIMARY KEY CHECK (id = 1),
+    checked_at_ms INTEGER NOT NULL
+) STRICT;
