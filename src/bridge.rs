@@ -212,6 +212,7 @@ fn close_reason(reason: event::CloseReason) -> &'static str {
         event::CloseReason::Replaced => "replaced",
         event::CloseReason::StreamEnded => "stream_ended",
         event::CloseReason::Failed => "failed",
+        event::CloseReason::BadAnswer => "bad_answer",
         event::CloseReason::Internal => "internal",
     }
 }

@@ -234,6 +234,8 @@ pub enum CloseReason {
     StreamEnded,
     /// DTLS failed: the certificate is not the one of the SDP, or of a kind this server does not take.
     Failed,
+    /// Its answer to our offer was refused when it was half applied.
+    BadAnswer,
     /// A fault of ours inside this peer, logged and counted.
     Internal,
 }

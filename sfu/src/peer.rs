@@ -49,6 +49,8 @@ pub(crate) struct Peer {
     /// NACKed packets by line and layer, when last looked at.
     nacks: SmallVec<[(Mid, Option<Rid>, u64); 2]>,
     has_ended: bool,
+    /// A negotiation failed half-way.
+    pub(crate) is_beyond_repair: bool,
 }
 
 /// Which half is used.
@@ -149,6 +151,7 @@ impl Peer {
             },
             nacks: SmallVec::new(),
             has_ended: false,
+            is_beyond_repair: false,
         }
     }
 

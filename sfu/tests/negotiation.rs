@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use redred_sfu::Event;
-use redred_sfu::event::{Codec, Command, Refusal, Selection};
+use redred_sfu::event::{CloseReason, Codec, Command, Refusal, Selection};
 use redred_sfu::id::{PeerKey, ShardId, StreamKey};
 use redred_sfu::sim::{Publishing, Sim, Watching};
 use str0m::media::{Direction, MediaKind};
@@ -77,6 +77,7 @@ fn what_is_no_offer_is_refused_and_leaves_nothing() {
         .filter(|line| !line.starts_with("a=fingerprint"))
         .map(|line| format!("{line}\r\n"))
         .collect();
+    let md5 = good.replace("a=fingerprint:sha-256", "a=fingerprint:md5");
     let no_ice = good.replace("a=ice-", "a=nice-");
     let no_mid = good.replace("a=mid:", "a=middle:");
     let texts = [
@@ -88,6 +89,7 @@ fn what_is_no_offer_is_refused_and_leaves_nothing() {
         "v=0\r\nm=video 9 X 96\r\n",
         cut,
         &no_fingerprint,
+        &md5,
         &no_ice,
         &no_mid,
     ];
@@ -368,12 +370,64 @@ fn what_comes_out_of_order_is_refused() {
 }
 
 #[test]
-fn a_malformed_answer_can_be_followed_by_a_good_one() {
-    let mut sim = Sim::new(9, 1);
+fn a_fingerprint_that_cannot_be_verified_is_refused_by_name_and_another_one_beside_it_is_used() {
+    let mut sim = Sim::new(11, 1);
+    let stream = sim.open();
+    let good = offer(
+        &sim,
+        Rtc::builder(),
+        Direction::SendOnly,
+        &[MediaKind::Video],
+    );
+    let line = good.lines().find(|line| line.starts_with("a=fingerprint:"));
+    let line = line.expect("every offer has one").to_owned();
+    for strange in ["md5", "sha-512", "rot13"] {
+        let before = refusals(&sim, KEY).len();
+        publish(&mut sim, stream, &good.replace("sha-256", strange));
+        let refused = refusals(&sim, KEY);
+        assert!(
+            matches!(&refused[before..], [Refusal::InvalidSdp(told)] if told.contains("sha-256")),
+            "{strange}: {refused:?}"
+        );
+    }
+    let beside = format!("a=fingerprint:md5 00:11\r\n{line}");
+    publish(&mut sim, stream, &good.replace(&line, &beside));
+    assert!(answer(&sim, KEY).is_some(), "{:?}", refusals(&sim, KEY));
+}
+
+#[test]
+fn an_answer_that_does_not_fit_the_offer_ends_the_viewer_with_a_reason() {
+    let mut sim = Sim::new(12, 1);
     let stream = sim.open();
     sim.publish(stream, Publishing::default());
+    let bystander = sim.watch(stream, HOME, Watching::default());
     sim.run(seconds(1));
-    // Nobody of the simulation has this key, so the offer waits.
+    let held = sim.held(HOME);
+    let answer = answer_of_a_stranger(&mut sim, stream);
+    let (head, rest) = answer.split_once("m=audio").expect("sound is offered");
+    let lite = format!("{head}a=ice-lite\r\nm=audio{rest}");
+    let command = Command::Answer {
+        peer: KEY,
+        sdp: lite,
+    };
+    sim.command(HOME, command);
+    let refused = refusals(&sim, KEY);
+    assert!(
+        matches!(refused[..], [Refusal::InvalidSdp(_)]),
+        "{refused:?}"
+    );
+    let closed = Event::Closed {
+        peer: KEY,
+        reason: CloseReason::BadAnswer,
+    };
+    assert_eq!(sim.events().filter(|event| **event == closed).count(), 1);
+    assert_eq!(sim.held(HOME), held, "{sim:?}: it left something behind");
+    sim.run(seconds(1));
+    assert!(sim.viewing(bystander).frames.len() > 30, "{sim:?}");
+}
+
+/// Lets somebody watch whom the simulation does not know, and writes the answer to what is offered.
+fn answer_of_a_stranger(sim: &mut Sim, stream: StreamKey) -> String {
     let command = Command::Watch {
         peer: KEY,
         stream,
@@ -387,17 +441,29 @@ fn a_malformed_answer_can_be_followed_by_a_good_one() {
         };
         (*peer == KEY).then(|| sdp.clone())
     });
-    let offered = str0m::change::SdpOffer::from_sdp_string(&offered.unwrap()).unwrap();
+    let offered = str0m::change::SdpOffer::from_sdp_string(&offered.expect("is offered to"));
     let mut rtc: Rtc = Rtc::builder().build(sim.now());
-    let answer = rtc.sdp_api().accept_offer(offered).unwrap().to_sdp_string();
+    let answer = rtc.sdp_api().accept_offer(offered.expect("parses"));
+    answer.expect("is a fair offer").to_sdp_string()
+}
+
+#[test]
+fn a_malformed_answer_can_be_followed_by_a_good_one() {
+    let mut sim = Sim::new(9, 1);
+    let stream = sim.open();
+    sim.publish(stream, Publishing::default());
+    sim.run(seconds(1));
+    let answer = answer_of_a_stranger(&mut sim, stream);
     let give = |sim: &mut Sim, sdp: &str| {
         let sdp = sdp.to_owned();
         sim.command(HOME, Command::Answer { peer: KEY, sdp });
         refusals(sim, KEY).len()
     };
     assert_eq!(give(&mut sim, "rubbish"), 1);
-    assert_eq!(give(&mut sim, &answer), 1, "{:?}", refusals(&sim, KEY));
-    assert_eq!(give(&mut sim, &answer), 2, "answered twice");
+    let unverifiable = answer.replace("sha-256", "md5");
+    assert_eq!(give(&mut sim, &unverifiable), 2);
+    assert_eq!(give(&mut sim, &answer), 2, "{:?}", refusals(&sim, KEY));
+    assert_eq!(give(&mut sim, &answer), 3, "answered twice");
 }
 
 #[test]

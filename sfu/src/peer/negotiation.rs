@@ -182,15 +182,19 @@ impl Peer {
             return Err(Refusal::OutOfOrder("no offer is open".into()));
         }
         check_size(config, answer)?;
-        let text = sdp::without_candidates(answer);
+        let text = sdp::for_lite(answer);
+        check_fingerprints(&text)?;
         let parsed = SdpAnswer::from_sdp_string(&text).map_err(invalid)?;
         let Some(pending) = pending.take() else {
             return Err(Refusal::OutOfOrder("no offer is open".into()));
         };
-        self.rtc
-            .sdp_api()
-            .accept_answer(pending, parsed)
-            .map_err(|error| refusal(&error))?;
+        let accepted = self.rtc.sdp_api().accept_answer(pending, parsed);
+        if let Err(error) = accepted {
+            // The offer is used up, and how much of the answer is in force is not known: nothing can be negotiated
+            // any more.
+            self.is_beyond_repair = true;
+            return Err(refusal(&error));
+        }
         self.update_lines(answer);
         Ok(())
     }
@@ -245,7 +249,8 @@ impl Peer {
     }
 
     fn accept(&mut self, offer: &str) -> Result<String, Refusal> {
-        let text = sdp::without_candidates(offer);
+        let text = sdp::for_lite(offer);
+        check_fingerprints(&text)?;
         let parsed = SdpOffer::from_sdp_string(&text).map_err(invalid)?;
         let answer = self
             .rtc
@@ -424,6 +429,17 @@ fn check_offer(config: &Config, offer: &str) -> Result<(), Refusal> {
         return Err(Refusal::Limit("media lines"));
     }
     Ok(())
+}
+
+/// An offer or answer by which DTLS could not succeed is refused now, not when the connection is made. What is left of
+/// fingerprints here are those that can be verified.
+fn check_fingerprints(text: &str) -> Result<(), Refusal> {
+    if text.contains("a=fingerprint:") {
+        return Ok(());
+    }
+    Err(Refusal::InvalidSdp(
+        "no a=fingerprint with sha-256 or sha-1 and a hash of its length".into(),
+    ))
 }
 
 fn no_common_codec(offer: &str) -> Refusal {

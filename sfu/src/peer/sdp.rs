@@ -125,19 +125,37 @@ impl<'a> Section<'a> {
     }
 }
 
-/// An offer or answer without its candidates. An ICE-lite agent learns addresses from checks, and what a stranger wrote
-/// in candidates (thousands of them, names of the local network, other families) is neither of use nor harmless.
-pub(super) fn without_candidates(sdp: &str) -> String {
+/// An offer or answer without its candidates and the fingerprints that cannot be verified. An ICE-lite agent learns
+/// addresses from checks, and what a stranger wrote in candidates (thousands of them, names of the local network, other
+/// families) is neither of use nor harmless. Of several fingerprints (RFC 8122 section 5) str0m takes the first.
+pub(super) fn for_lite(sdp: &str) -> String {
     let mut text = String::with_capacity(sdp.len());
     for line in sdp.lines().map(str::trim_end) {
         let is_candidate =
             line.starts_with("a=candidate:") || line.starts_with("a=end-of-candidates");
-        if !line.is_empty() && !is_candidate {
+        let fingerprint = line.strip_prefix("a=fingerprint:");
+        let is_useless = is_candidate || fingerprint.is_some_and(|value| !is_verifiable(value));
+        if !line.is_empty() && !is_useless {
             text.push_str(line);
             text.push_str("\r\n");
         }
     }
     text
+}
+
+/// A hash function that str0m has, and as many bytes as that gives.
+fn is_verifiable(fingerprint: &str) -> bool {
+    let Some((function, hash)) = fingerprint.trim().split_once(' ') else {
+        return false;
+    };
+    let expected = match function.to_ascii_lowercase().as_str() {
+        "sha-256" => 32,
+        "sha-1" => 20,
+        _ => return false,
+    };
+    let mut bytes = hash.trim().split(':');
+    let is_byte = |byte: &str| byte.len() == 2 && byte.bytes().all(|b| b.is_ascii_hexdigit());
+    bytes.clone().count() == expected && bytes.all(is_byte)
 }
 
 /// The same offer with other ICE credentials, as the offerer of an ICE restart would have written it.
@@ -341,6 +359,19 @@ mod tests {
         assert!(text.contains("a=msid:redred y\r\n"));
         assert!(text.contains("a=ssrc:7 msid:redred y\r\n"));
         assert!(text.contains("a=ssrc:7 cname:c\r\n"));
+    }
+
+    #[test]
+    fn of_several_fingerprints_those_that_can_be_verified_are_left() {
+        let hash = |bytes: usize| vec!["0A"; bytes].join(":");
+        let kept = |value: &str| for_lite(&format!("a=fingerprint:{value}")).len() > 2;
+        assert!(kept(&format!("sha-256 {}", hash(32))));
+        assert!(kept(&format!("SHA-1 {}", hash(20))));
+        assert!(!kept(&format!("md5 {}", hash(16))));
+        assert!(!kept(&format!("sha-512 {}", hash(64))));
+        assert!(!kept(&format!("sha-256 {}", hash(31))));
+        assert!(!kept(&format!("sha-256 {}", hash(32).replace('A', "G"))));
+        assert!(!kept("sha-256"));
     }
 
     #[test]

@@ -255,7 +255,15 @@ impl Shard {
             result = peer.accept_answer(&config, answer);
             peer.flush(now, sink);
         });
-        result?;
+        if let Err(refusal) = result {
+            let is_lost = |peer: &mut Peer| peer.is_beyond_repair;
+            if peer_mut(&mut self.peers, id).is_some_and(is_lost) {
+                self.tell(Event::Refused { peer: key, refusal });
+                self.end_peer(now, id, CloseReason::BadAnswer);
+                return Ok(());
+            }
+            return Err(refusal);
+        }
         // What came while the offer was open is offered now.
         self.assign_tracks(now, id);
         Ok(())
