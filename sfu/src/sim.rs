@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 pub use str0m_netem::{NetemConfig, Probability, RandomLoss};
 
 pub use crate::shard::Fault;
-pub use camera::Publishing;
+pub use camera::{Change, Publishing};
 pub use media::{Frame, Received, Viewing};
 pub use peer::Watching;
 pub use random::Random;
@@ -186,6 +186,44 @@ impl Sim {
     /// A publisher sends only so many of its spatial layers, for lack of bandwidth.
     pub fn set_spatial(&mut self, publisher: PeerKey, layers: u8) {
         self.peer_mut(publisher).set_spatial(layers);
+    }
+
+    /// A publisher offers again.
+    pub fn offer_again(&mut self, publisher: PeerKey, changes: &[Change]) {
+        let peer = self.peer_mut(publisher);
+        let (shard, sdp) = (peer.shard, peer.offer_again(changes));
+        self.command(
+            shard,
+            Command::Offer {
+                peer: publisher,
+                sdp,
+            },
+        );
+    }
+
+    /// A peer that offered restarts ICE with a fragment, as WHIP and WHEP clients do.
+    pub fn restart_ice(&mut self, key: PeerKey) {
+        let peer = self.peer_mut(key);
+        let (shard, fragment) = (peer.shard, peer.restart_ice());
+        self.command(
+            shard,
+            Command::Patch {
+                peer: key,
+                fragment,
+            },
+        );
+    }
+
+    /// A peer is in another network from here on.
+    pub fn rehome(&mut self, peer: PeerKey) {
+        let mut address = self.peer_address(peer);
+        address.set_port(address.port() + 1);
+        self.peer_mut(peer).rehome(address);
+    }
+
+    /// The payloads of the sound that a publisher sent as RED.
+    pub fn sounds(&self, publisher: PeerKey) -> &[Vec<u8>] {
+        self.peer(publisher).sounds()
     }
 
     /// Gives a command to a shard and lets its turn end.
@@ -409,6 +447,15 @@ impl Sim {
     /// What the signaling around the shards would do.
     fn answer(&mut self, shard: ShardId, event: Event) {
         let now = self.now;
+        if let Event::Patched {
+            peer: key,
+            fragment: Some(fragment),
+        } = &event
+            && let Some(peer) = self.peers.iter_mut().find(|peer| peer.key == *key)
+        {
+            peer.handle_patched(now, fragment);
+            return;
+        }
         let (Event::Answer { peer: key, sdp } | Event::Offer { peer: key, sdp }) = &event else {
             return;
         };

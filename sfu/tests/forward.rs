@@ -325,6 +325,51 @@ fn sound_alone_and_pictures_alone_are_streams_too() {
 }
 
 #[test]
+fn redundant_sound_is_passed_on_untouched_to_who_takes_it_and_unwrapped_for_others() {
+    for shard in [0, 1] {
+        let mut sim = Sim::new(1300, 2);
+        let stream = sim.open();
+        let publishing = Publishing {
+            red: true,
+            ..Publishing::default()
+        };
+        let publisher = sim.publish(stream, publishing);
+        sim.run(seconds(1));
+        let viewers = [true, false].map(|red| {
+            let watching = Watching {
+                red,
+                ..Watching::default()
+            };
+            sim.watch(stream, ShardId(shard), watching)
+        });
+        sim.run(seconds(3));
+        let sent = sim.sounds(publisher);
+        for (viewer, takes_red) in viewers.into_iter().zip([true, false]) {
+            check_continuity(&sim, viewer);
+            let sounds: Vec<_> = sim
+                .received(viewer)
+                .iter()
+                .filter(|packet| packet.kind == Kind::Audio)
+                .collect();
+            assert!(sounds.len() > 100, "{sim:?}: {} sounds", sounds.len());
+            // The newest block is last and as long as the one before.
+            let expected = sent.iter().map(|red| match takes_red {
+                true => &red[..],
+                false => &red[5 + (red.len() - 5) / 2..],
+            });
+            let is_first = |payload: &&[u8]| *payload == &sounds[0].payload[..];
+            let expected: Vec<&[u8]> = expected.skip_while(|p| !is_first(p)).collect();
+            let got: Vec<&[u8]> = sounds.iter().map(|packet| &packet.payload[..]).collect();
+            assert!(
+                sounds.iter().all(|packet| packet.is_red == takes_red),
+                "{sim:?}"
+            );
+            assert_eq!(got, expected[..got.len()], "{sim:?}");
+        }
+    }
+}
+
+#[test]
 fn a_camera_that_was_off_goes_on_where_it_was() {
     let mut sim = Sim::new(1200, 1);
     let stream = sim.open();

@@ -120,9 +120,10 @@ impl Rewriter {
     pub fn rewrite(&mut self, packet: &Packet) -> Option<Egress> {
         let seq_no = match &mut self.run {
             Some(run) if run.source == packet.source => match run.place(*packet.seq_no) {
-                Place::Taken(seq_no) => seq_no,
+                // Losses among what is skipped may add up to more than one jump.
+                Place::Taken(seq_no) if seq_no <= self.next + JUMP_MAX => seq_no,
                 Place::Refused => return None,
-                Place::Jumped => {
+                Place::Taken(_) | Place::Jumped => {
                     // Leaves one number out, so that the viewer knows that something is missing.
                     self.next += 1;
                     let timestamp_offset = run.timestamp_offset;

@@ -11,7 +11,7 @@ use str0m::rtp::{ExtensionValues, RtpWrite};
 use super::media::{Tag, payload};
 use super::random::Random;
 use super::svc::Layering;
-use crate::event::Codec;
+use crate::event::{Codec, Kind};
 use crate::forward::dependency;
 use crate::id::PeerKey;
 
@@ -31,6 +31,8 @@ pub struct Publishing {
     pub picture_packets: u8,
     /// Spatial layers inside of each encoding, which must be VP9 or AV1.
     pub layering: Option<Layering>,
+    /// Whether the sound is sent as RED (RFC 2198), each packet with that before.
+    pub red: bool,
 }
 
 impl Default for Publishing {
@@ -42,6 +44,7 @@ impl Default for Publishing {
             audio: true,
             picture_packets: 2,
             layering: None,
+            red: false,
         }
     }
 }
@@ -86,8 +89,23 @@ pub(super) struct Camera {
     audio: Option<Mid>,
     layers: Vec<Encoder>,
     sound: Encoder,
+    /// Lines that were added later, each with one encoder.
+    extras: Vec<(Mid, Kind, Encoder)>,
+    seed: u64,
     next_picture: Instant,
     next_sound: Instant,
+    sounds: Vec<Vec<u8>>,
+}
+
+/// What a publisher changes about what it publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// One more line. Its pictures have the layers 3, 4 and so on.
+    Add(Kind),
+    /// The line is gone that was added first, of those there are.
+    Remove(Kind),
+    /// New ICE credentials.
+    RestartIce,
 }
 
 struct Encoder {
@@ -106,19 +124,10 @@ struct Encoder {
 impl Camera {
     /// Every encoder starts somewhere else, as real ones do.
     pub(super) fn new(key: PeerKey, now: Instant, seed: u64, publishing: Publishing) -> Self {
-        let mut random = Random::new(seed ^ key.0 << 32);
+        let seed = seed ^ key.0 << 32;
+        let mut random = Random::new(seed);
         let layering = publishing.layering;
-        let mut encoder = |rid| Encoder {
-            rid,
-            seq_no: random.bits() >> 48,
-            timestamp: random.bits() as u32,
-            frame: random.bits() as u32 & 0xff,
-            wants_keyframe: true,
-            is_sending: true,
-            layering,
-            spatial: layering.map_or(1, |layering| layering.layers),
-            last_spatial: 0,
-        };
+        let mut encoder = |rid| Encoder::new(&mut random, rid, layering);
         let layers = match publishing.rids.as_slice() {
             [] => vec![encoder(None)],
             rids => rids.iter().map(|rid| encoder(Some(*rid))).collect(),
@@ -130,9 +139,49 @@ impl Camera {
             audio: None,
             layers,
             sound: encoder(None),
+            extras: Vec::new(),
+            seed,
             next_picture: now,
             next_sound: now,
+            sounds: Vec::new(),
         }
+    }
+
+    /// Puts a change into an offer.
+    pub(super) fn change(&mut self, changes: &mut SdpApi<'_>, change: Change) {
+        match change {
+            Change::Add(kind) => {
+                let media = match kind {
+                    Kind::Audio => MediaKind::Audio,
+                    Kind::Video => MediaKind::Video,
+                };
+                let mid = changes.add_media(media, Direction::SendOnly, None, None, None);
+                let mut random = Random::new(self.seed ^ (1 + self.extras.len() as u64));
+                let encoder = Encoder::new(&mut random, None, None);
+                self.extras.push((mid, kind, encoder));
+            }
+            Change::Remove(kind) => {
+                let main = match kind {
+                    Kind::Audio => self.audio.take(),
+                    Kind::Video => self.video.take(),
+                };
+                let extra = self.extras.iter().position(|extra| extra.1 == kind);
+                let mid = match (main, extra) {
+                    (Some(mid), _) => mid,
+                    (None, Some(index)) => self.extras.remove(index).0,
+                    (None, None) => panic!("no such line"),
+                };
+                changes.stop_media(mid);
+            }
+            Change::RestartIce => {
+                changes.ice_restart(true);
+            }
+        }
+    }
+
+    /// The payloads of the sound that was sent.
+    pub(super) fn sounds(&self) -> &[Vec<u8>] {
+        &self.sounds
     }
 
     /// Puts what is published into an offer.
@@ -163,9 +212,12 @@ impl Camera {
     }
 
     /// The next picture of a layer is a keyframe.
-    pub(super) fn handle_keyframe_request(&mut self, rid: Option<&str>) {
+    pub(super) fn handle_keyframe_request(&mut self, mid: Mid, rid: Option<&str>) {
+        for (extra, _, encoder) in &mut self.extras {
+            encoder.wants_keyframe |= *extra == mid;
+        }
         for layer in &mut self.layers {
-            layer.wants_keyframe |= layer.rid == rid;
+            layer.wants_keyframe |= self.video == Some(mid) && layer.rid == rid;
         }
     }
 
@@ -192,6 +244,7 @@ impl Camera {
         let mut has_shot = false;
         while self.next_picture <= now {
             self.next_picture += PICTURE_INTERVAL;
+            has_shot |= self.shoot_extras(rtc, now, Kind::Video);
             let (Some(mid), Some(codec)) = (self.video, self.publishing.video) else {
                 continue;
             };
@@ -203,17 +256,86 @@ impl Camera {
         }
         while self.next_sound <= now {
             self.next_sound += SOUND_INTERVAL;
-            if let Some(mid) = self.audio {
+            has_shot |= self.shoot_extras(rtc, now, Kind::Audio);
+            let Some(mid) = self.audio else {
+                continue;
+            };
+            if self.publishing.red {
+                self.shoot_redundantly(rtc, now, mid);
+            } else {
                 self.sound
                     .shoot(rtc, now, self.key, (mid, Codec::Opus), 0, 1);
+            }
+            has_shot = true;
+        }
+        has_shot
+    }
+
+    fn shoot_extras(&mut self, rtc: &mut Rtc, now: Instant, kind: Kind) -> bool {
+        let codec = match kind {
+            Kind::Audio => Codec::Opus,
+            Kind::Video => self.publishing.video.unwrap_or(Codec::Vp8),
+        };
+        let mut has_shot = false;
+        for (index, (mid, of, encoder)) in self.extras.iter_mut().enumerate() {
+            if *of == kind {
+                encoder.shoot(rtc, now, self.key, (*mid, codec), 3 + index as u8, 1);
                 has_shot = true;
             }
         }
         has_shot
     }
+
+    /// Sends sound as RED: the packet before, then the newest (RFC 2198 section 3).
+    fn shoot_redundantly(&mut self, rtc: &mut Rtc, now: Instant, mid: Mid) {
+        let sound = &mut self.sound;
+        sound.timestamp = sound.timestamp.wrapping_add(960);
+        sound.frame = sound.frame.wrapping_add(1);
+        let opus = negotiated(rtc, mid, Codec::Opus);
+        let (Some(opus), Some(red)) = (opus, redundant(rtc, mid)) else {
+            return;
+        };
+        let publisher = self.key.0 as u16;
+        let sound_of = |frame| {
+            let tag = Tag {
+                publisher,
+                frame,
+                parts: 1,
+                ..Tag::default()
+            };
+            payload(Codec::Opus, tag, &[])
+        };
+        let earlier = sound_of(sound.frame.wrapping_sub(1));
+        let head = 1 << 31 | u32::from(*opus) << 24 | 960 << 10 | earlier.len() as u32;
+        let mut wrapped = head.to_be_bytes().to_vec();
+        wrapped.push(*opus);
+        wrapped.extend(earlier);
+        wrapped.extend(sound_of(sound.frame));
+        self.sounds.push(wrapped.clone());
+        let mut direct = rtc.direct_api();
+        if let Some(stream) = direct.stream_tx_by_mid(mid, None) {
+            let seq_no = sound.seq_no.into();
+            stream.write_rtp(RtpWrite::new(red, seq_no, sound.timestamp, now, wrapped));
+            sound.seq_no += 1;
+        }
+    }
 }
 
 impl Encoder {
+    fn new(random: &mut Random, rid: Option<&'static str>, layering: Option<Layering>) -> Self {
+        Self {
+            rid,
+            seq_no: random.bits() >> 48,
+            timestamp: random.bits() as u32,
+            frame: random.bits() as u32 & 0xff,
+            wants_keyframe: true,
+            is_sending: true,
+            layering,
+            spatial: layering.map_or(1, |layering| layering.layers),
+            last_spatial: 0,
+        }
+    }
+
     fn shoot(
         &mut self,
         rtc: &mut Rtc,
@@ -305,6 +427,13 @@ fn negotiated(rtc: &Rtc, mid: Mid, codec: Codec) -> Option<Pt> {
         .filter(|params| ours(params.spec().codec) == Some(codec))
         .map(|params| params.pt())
         .find(|pt| pts.contains(pt))
+}
+
+/// The payload type of RED on a line.
+fn redundant(rtc: &Rtc, mid: Mid) -> Option<Pt> {
+    let opus = negotiated(rtc, mid, Codec::Opus)?;
+    let mut types = rtc.codec_config().iter();
+    types.find(|params| params.pt() == opus)?.red()
 }
 
 /// The codec that str0m means, of those that are forwarded.

@@ -1,5 +1,6 @@
 //! Pictures that carry their number, and a judge of what arrives of them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::rtp::SeqNo;
@@ -18,7 +19,7 @@ const H264_SPS: [u8; 15] = [
 const H264_PPS: [u8; 4] = [0x68, 0xce, 0x3c, 0x80];
 
 /// Which part of which picture a packet is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tag {
     /// Who published it.
     pub(super) publisher: u16,
@@ -175,6 +176,10 @@ pub struct Received {
     pub codec: Codec,
     /// Picture number of VP8, VP9 or the dependency descriptor.
     pub picture: Option<u16>,
+    /// The payload as it arrived.
+    pub payload: Arc<[u8]>,
+    /// Whether it is RED.
+    pub is_red: bool,
     pub(super) tag: Option<Tag>,
 }
 
@@ -327,6 +332,8 @@ mod tests {
             marker: tag.part + 1 == tag.parts,
             codec: Codec::Vp8,
             picture: None,
+            payload: Arc::from([]),
+            is_red: false,
             tag: Some(tag),
         }
     }

@@ -11,7 +11,7 @@ use str0m::rtp::{Extension, RtpPacket};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 use str0m_netem::{Input as LinkInput, Netem, NetemConfig, Output as LinkOutput, WithLen};
 
-use super::camera::{Camera, Publishing, ours};
+use super::camera::{Camera, Change, Publishing, ours};
 use super::media::{Received, Tag};
 use crate::event::{Codec, Kind, Selection};
 use crate::forward::codec::{self, Numbering};
@@ -32,6 +32,8 @@ pub struct Watching {
     pub codecs: Vec<Codec>,
     /// Whether the viewer offers (WHEP) or waits for the offer of the server.
     pub offers: bool,
+    /// Whether it takes sound as RED.
+    pub red: bool,
 }
 
 impl Default for Watching {
@@ -41,6 +43,7 @@ impl Default for Watching {
             selection: Selection::default(),
             codecs: vec![Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1],
             offers: false,
+            red: false,
         }
     }
 }
@@ -73,6 +76,8 @@ pub(super) struct Peer {
     rtc: Rtc,
     rtc_deadline: Instant,
     pending: Option<SdpPendingOffer>,
+    /// The last answer of the server, which the fragment of an ICE restart amends.
+    answer: String,
     camera: Option<Camera>,
     requests: Vec<(Instant, Option<String>)>,
 }
@@ -87,7 +92,7 @@ impl Peer {
         publishing: Publishing,
     ) -> (Self, String) {
         let codecs: Vec<Codec> = publishing.video.into_iter().chain([Codec::Opus]).collect();
-        let mut peer = Self::new(key, shard, address, now, &codecs);
+        let mut peer = Self::new(key, shard, address, now, &codecs, publishing.red);
 
         let mut camera = Camera::new(key, now, seed, publishing);
         let mut change = peer.rtc.sdp_api();
@@ -106,7 +111,7 @@ impl Peer {
         now: Instant,
         watching: Watching,
     ) -> (Self, Option<String>) {
-        let mut peer = Self::new(key, shard, address, now, &watching.codecs);
+        let mut peer = Self::new(key, shard, address, now, &watching.codecs, watching.red);
         let mut sdp = None;
         if watching.offers {
             let mut change = peer.rtc.sdp_api();
@@ -127,6 +132,7 @@ impl Peer {
         address: SocketAddr,
         now: Instant,
         codecs: &[Codec],
+        red: bool,
     ) -> Self {
         let dependency = Extension::with_serializer(dependency::URI, dependency::Serializer);
         let mut config = Rtc::builder()
@@ -135,7 +141,7 @@ impl Peer {
             .set_extension(DEPENDENCY_ID, dependency);
         for codec in codecs {
             config = match codec {
-                Codec::Opus => config.enable_opus(true, false),
+                Codec::Opus => config.enable_opus(true, red),
                 Codec::Vp8 => config.enable_vp8(true),
                 Codec::Vp9 => config.enable_vp9(true),
                 Codec::H264 => config.enable_h264(true),
@@ -159,6 +165,7 @@ impl Peer {
             rtc,
             rtc_deadline: now,
             pending: None,
+            answer: String::new(),
             camera: None,
             requests: Vec::new(),
         }
@@ -166,11 +173,60 @@ impl Peer {
 
     pub(super) fn handle_answer(&mut self, now: Instant, sdp: &str) {
         self.note_ufrag(sdp);
+        sdp.clone_into(&mut self.answer);
         let answer = SdpAnswer::from_sdp_string(sdp).expect("an answer that parses");
         let pending = self.pending.take().expect("an offer is open");
         let accepted = self.rtc.sdp_api().accept_answer(pending, answer);
         accepted.expect("an answer that fits the offer");
         self.wake(now);
+    }
+
+    /// Offers again, with something changed.
+    pub(super) fn offer_again(&mut self, changes: &[Change]) -> String {
+        let mut api = self.rtc.sdp_api();
+        for change in changes {
+            match &mut self.camera {
+                Some(camera) => camera.change(&mut api, *change),
+                None => drop(api.ice_restart(true)),
+            }
+        }
+        let (offer, pending) = api.apply().expect("something changes");
+        self.pending = Some(pending);
+        offer.to_sdp_string()
+    }
+
+    /// Restarts ICE as WHIP and WHEP clients do: gives the fragment to send.
+    pub(super) fn restart_ice(&mut self) -> String {
+        let offer = self.offer_again(&[Change::RestartIce]);
+        let is_wanted =
+            |line: &&str| line.starts_with("a=ice-ufrag:") || line.starts_with("a=ice-pwd:");
+        let lines = offer.lines().filter(is_wanted);
+        lines.map(|line| format!("{line}\r\n")).collect()
+    }
+
+    /// The fragment that answers a restart stands for an answer with other credentials and candidates.
+    pub(super) fn handle_patched(&mut self, now: Instant, fragment: &str) {
+        let line = |name| fragment.lines().find(|line| line.starts_with(name));
+        let mut answer = String::new();
+        for known in self.answer.clone().lines() {
+            let name = ["a=ice-ufrag:", "a=ice-pwd:", "a=candidate:"]
+                .into_iter()
+                .find(|name| known.starts_with(name));
+            let line = name.and_then(line).unwrap_or(known);
+            answer += &format!("{line}\r\n");
+        }
+        self.handle_answer(now, &answer);
+    }
+
+    /// Goes on from another address.
+    pub(super) fn rehome(&mut self, address: SocketAddr) {
+        self.address = address;
+        let candidate = Candidate::host(address, "udp").expect("an address and a known protocol");
+        self.rtc.add_local_candidate(candidate);
+    }
+
+    pub(super) fn sounds(&self) -> &[Vec<u8>] {
+        self.camera.as_ref().map_or(&[], Camera::sounds)
     }
 
     pub(super) fn handle_offer(&mut self, now: Instant, sdp: &str) -> String {
@@ -307,7 +363,7 @@ impl Peer {
             Event::KeyframeRequest(request) => {
                 let rid = request.rid.map(|rid| rid.to_string());
                 if let Some(camera) = &mut self.camera {
-                    camera.handle_keyframe_request(rid.as_deref());
+                    camera.handle_keyframe_request(request.mid, rid.as_deref());
                 }
                 self.requests.push((now, rid));
             }
@@ -322,9 +378,9 @@ impl Peer {
             .rtc
             .codec_config()
             .iter()
-            .find(|params| params.pt() == pt)
-            .map(|params| params.spec().codec);
-        let Some(codec) = spec.and_then(ours) else {
+            .find(|params| params.pt() == pt || params.red() == Some(pt))
+            .map(|params| (params.spec().codec, params.red() == Some(pt)));
+        let Some((codec, is_red)) = spec.and_then(|(codec, red)| Some((ours(codec)?, red))) else {
             return;
         };
         let values = &packet.header.ext_vals.user_values;
@@ -348,6 +404,8 @@ impl Peer {
             marker: packet.header.marker,
             codec,
             picture,
+            payload: packet.payload.clone(),
+            is_red,
             tag: Tag::read(&packet.payload),
         });
     }

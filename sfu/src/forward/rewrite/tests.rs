@@ -263,6 +263,23 @@ fn skipping_is_remembered_as_long_as_late_packets_are_taken() {
 }
 
 #[test]
+fn losses_among_what_is_skipped_do_not_add_up_to_a_leap() {
+    let start = Instant::now();
+    let mut rewriter = Rewriter::new(Kind::Video, 0);
+    let mut seq_no = 1_000;
+    let first = *rewriter
+        .rewrite(&packet(start, 1, seq_no, 0, 0))
+        .expect("is new")
+        .seq_no;
+    for _ in 0..4 {
+        seq_no += JUMP_MAX;
+        assert!(rewriter.skip(&packet(start, 1, seq_no, 0, 0)).is_none());
+    }
+    let next = rewriter.rewrite(&packet(start, 1, seq_no + 1, 0, 0));
+    assert_eq!(*next.expect("is new").seq_no, first + 2);
+}
+
+#[test]
 fn what_belongs_to_another_source_is_not_skipped() {
     let start = Instant::now();
     let mut rewriter = Rewriter::new(Kind::Video, 0);
