@@ -1,5 +1,5 @@
 // @ts-check
-/** @file The HTTP side: who is live, and demo tokens. */
+/** @file The HTTP side: who is live, demo tokens, and how anything else is asked. */
 
 import { RedredError } from './errors.js';
 
@@ -10,6 +10,7 @@ import { RedredError } from './errors.js';
  * @typedef {object} ApiOptions
  * @property {string} [url] where the server is; the page's own origin by default
  * @property {string} [token]
+ * @property {Record<string, string>} [headers]
  */
 
 /**
@@ -54,18 +55,26 @@ export function endStream(stream, options) {
 }
 
 /** What a status means when the body does not say. @type {Record<number, string>} */
-const CODES = { 400: 'bad_message', 401: 'unauthorized', 403: 'forbidden', 404: 'not_found', 409: 'conflict', 429: 'rate_limited' };
+const CODES = {
+  400: 'bad_message',
+  401: 'unauthorized',
+  403: 'forbidden',
+  404: 'not_found',
+  409: 'conflict',
+  413: 'too_large',
+  429: 'rate_limited',
+};
 
 /**
  * @param {string} method
  * @param {string} path
  * @param {ApiOptions} [options]
  * @param {unknown} [body]
- * @returns {Promise<any>}
+ * @returns {Promise<any>} the body of the answer; rejects with the `code` of its problem details
  */
-async function call(method, path, options = {}, body = undefined) {
+export async function call(method, path, options = {}, body = undefined) {
   /** @type {Record<string, string>} */
-  const headers = { Accept: 'application/json' };
+  const headers = { Accept: 'application/json', ...options.headers };
   if (options.token) headers.Authorization = `Bearer ${options.token}`;
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   const url = new URL(path, options.url ?? globalThis.location?.href);
@@ -87,6 +96,17 @@ async function call(method, path, options = {}, body = undefined) {
   throw new RedredError(
     parsed?.code ?? CODES[response.status] ?? 'unavailable',
     parsed?.detail ?? parsed?.title ?? `${method} ${path} was answered ${response.status}`,
-    { retryable: response.status >= 500, retryAfterMs: retryAfter ? retryAfter * 1000 : undefined },
+    {
+      retryable: response.status >= 500 || response.status === 429,
+      retryAfterMs: retryAfter ? retryAfter * 1000 : undefined,
+      reason: parsed?.reason,
+    },
   );
+}
+
+/** What follows a path. @param {Record<string, string | number | boolean | undefined>} values */
+export function query(values) {
+  const known = Object.entries(values).filter(([, value]) => value !== undefined);
+  const text = new URLSearchParams(known.map(([name, value]) => [name, String(value)])).toString();
+  return text && `?${text}`;
 }

@@ -1,6 +1,7 @@
 // @ts-check
 /** @file One WebSocket that comes back by itself: requests, subscriptions, heartbeat, tokens. */
 
+import { call } from './api.js';
 import { Backoff } from './backoff.js';
 import { CloseCode, mayReconnect, RedredError } from './errors.js';
 import { Emitter } from './events.js';
@@ -74,6 +75,8 @@ export class Connection extends Emitter {
   /** @type {string | null} */
   #resumeToken = null;
   #refreshNext = false;
+  /** What HTTP requests carry. @type {string | null} */
+  #lastToken = null;
   /** @type {number | null} */
   #drainDelayMs = null;
   /** @type {Map<string, Pending>} */
@@ -96,6 +99,11 @@ export class Connection extends Emitter {
 
   get state() {
     return this.#state;
+  }
+
+  /** What time it is, and timers: the system's, or those a test brought. */
+  get clock() {
+    return this.#clock;
   }
 
   /** What `connection_established` said last; null before the first. */
@@ -170,12 +178,13 @@ export class Connection extends Emitter {
    * Listens to a channel, now and after every reconnection, until `unsubscribe`.
    *
    * @param {string} channel
+   * @param {{ sparse?: boolean }} [options] `sparse`: positions of this channel may skip without anything missing
    * @returns {Subscription}
    */
-  subscribe(channel) {
+  subscribe(channel, options) {
     const known = this.#subscriptions.get(channel);
     if (known) return known;
-    const subscription = new Subscription(channel, (gapped) => this.#sendSubscribe(gapped));
+    const subscription = new Subscription(channel, (gapped) => this.#sendSubscribe(gapped), options);
     this.#subscriptions.set(channel, subscription);
     if (this.#state === 'open') this.#sendSubscribe(subscription);
     return subscription;
@@ -185,6 +194,26 @@ export class Connection extends Emitter {
   unsubscribe(channel) {
     if (!this.#subscriptions.delete(channel)) return;
     this.send('unsubscribe', { channel }, channel);
+  }
+
+  /**
+   * Asks over HTTP, with the token of this connection.
+   *
+   * @param {string} method
+   * @param {string} path
+   * @param {{ body?: unknown, headers?: Record<string, string> }} [options]
+   * @returns {Promise<any>} the body of the answer
+   */
+  async call(method, path, { body, headers } = {}) {
+    const { url } = this.#options;
+    const token = this.#lastToken ?? (await this.#token());
+    try {
+      return await call(method, path, { url, token, headers }, body);
+    } catch (error) {
+      if (!(error instanceof RedredError) || error.code !== 'unauthorized' || typeof this.#options.token === 'string') throw error;
+      this.#refreshNext = true;
+      return call(method, path, { url, token: await this.#token(), headers }, body);
+    }
   }
 
   // Opening.
@@ -223,6 +252,7 @@ export class Connection extends Emitter {
     const purpose = this.#refreshNext ? 'refresh' : 'connect';
     const fresh = await token({ purpose });
     this.#refreshNext = false;
+    this.#lastToken = fresh;
     return fresh;
   }
 
@@ -440,6 +470,7 @@ export class Connection extends Emitter {
       try {
         const fresh = await source({ purpose: 'refresh' });
         await this.request('refresh_token', { token: fresh });
+        this.#lastToken = fresh;
         this.#scheduleRefresh(fresh);
       } catch {
         // The server ends the session with 4041 when its token does; the next connection brings a new one.

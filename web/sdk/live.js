@@ -1,9 +1,9 @@
 // @ts-check
 /** @file One live stream as its channel tells it: who is there, what is said, and what may be done about it. */
 
-import { RedredError } from './errors.js';
 import { Emitter } from './events.js';
 import { Publisher } from './publisher.js';
+import { insist, uuid } from './retry.js';
 import { Viewer } from './viewer.js';
 
 /** @typedef {import('./connection.js').Connection} Connection */
@@ -14,13 +14,12 @@ import { Viewer } from './viewer.js';
 /** @typedef {import('./types.d.ts').LiveState} LiveState */
 /** @typedef {import('./types.d.ts').Role} Role */
 /** @typedef {import('./types.d.ts').Subscribed<LiveState>} Subscribed */
+/** @typedef {import('./errors.js').RedredError} RedredError */
 /** @typedef {import('./publisher.js').PublishOptions} PublishOptions */
 /** @typedef {import('./viewer.js').WatchOptions} WatchOptions */
 
 /** Comments kept; the oldest go first. */
 const COMMENTS_MAX = 500;
-/** How long a comment may wait for a broken connection to come back before its sender is told. */
-const RETRY_COMMENT_MS = 20_000;
 
 /**
  * Everything in `LiveMessages` is an event of its own; besides these:
@@ -159,18 +158,9 @@ export class LiveChannel extends Emitter {
    *
    * @param {string} text 1 to 500 characters
    */
-  async comment(text) {
+  comment(text) {
     const data = { text, client_id: uuid() };
-    const deadline = Date.now() + RETRY_COMMENT_MS;
-    for (;;) {
-      const left = deadline - Date.now();
-      try {
-        return await this.request('comment', data, left);
-      } catch (error) {
-        const lost = error instanceof RedredError && error.code === 'disconnected';
-        if (!lost || Date.now() >= deadline) throw error;
-      }
-    }
+    return insist(this.#connection.clock, (leftMs) => this.request('comment', data, leftMs));
   }
 
   /** @param {string} emoji */
@@ -285,15 +275,6 @@ export class LiveChannel extends Emitter {
     this.#state = state;
     this.emit('state', state);
   }
-}
-
-/** A random UUID (RFC 9562 section 5.4). `crypto.randomUUID` is missing on pages that are not https or localhost. */
-function uuid() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;
-  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
-  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
 
 const DUPLICATE = Symbol('duplicate');

@@ -26,16 +26,21 @@ export class Subscription extends Emitter {
   #ids = new Set();
   #active = false;
   #recovering = false;
+  /** The position that the last gap came after: a second one there is a gap that the server cannot fill. */
+  #gapAfter = -1;
+  #isSparse;
   #onGap;
 
   /**
    * @param {string} channel
    * @param {(subscription: Subscription) => void} onGap asks for what is missing
+   * @param {{ sparse?: boolean }} [options]
    */
-  constructor(channel, onGap) {
+  constructor(channel, onGap, { sparse = false } = {}) {
     super();
     this.channel = channel;
     this.#onGap = onGap;
+    this.#isSparse = sparse;
   }
 
   /** True between `subscribed` and the loss of the connection. */
@@ -73,20 +78,24 @@ export class Subscription extends Emitter {
       // A message that a gap holds back comes again under the same id.
       if (seq === undefined) this.#remember(id);
     }
-    if (typeof seq === 'number' && this.#position) {
+    if (typeof seq === 'number' && this.#position && this.#isSparse) {
+      this.#position = { epoch: epoch ?? this.#position.epoch, seq: Math.max(seq, this.#position.seq) };
+    } else if (typeof seq === 'number' && this.#position) {
       const sameEpoch = epoch === undefined || epoch === this.#position.epoch;
       if (sameEpoch && seq <= this.#position.seq) return;
-      if (!sameEpoch || seq > this.#position.seq + 1) return this.#reportGap();
+      const isUnfilled = sameEpoch && !this.#recovering && this.#gapAfter === this.#position.seq;
+      if (!isUnfilled && (!sameEpoch || seq > this.#position.seq + 1)) return this.#reportGap(this.#position.seq);
       this.#position = { epoch: this.#position.epoch, seq };
       if (id !== undefined) this.#remember(id);
     }
     this.emit('message', envelope);
   }
 
-  /** Everything from the gap on is delivered again after the next `subscribed`, in order. */
-  #reportGap() {
+  /** Everything from the gap on is delivered again after the next `subscribed`, in order. @param {number} after */
+  #reportGap(after) {
     if (this.#recovering) return;
     this.#recovering = true;
+    this.#gapAfter = after;
     this.#onGap(this);
   }
 

@@ -300,3 +300,184 @@ export interface ConnectionOptions {
 }
 
 export type ConnectionState = 'idle' | 'connecting' | 'open' | 'waiting' | 'closed';
+
+// Chat: the channels `chat:<room>` and `chats`.
+
+export type RoomKind = 'direct' | 'group';
+export type MemberRole = 'member' | 'admin' | 'owner';
+export type UserStatus = 'online' | 'offline';
+
+/** A file elsewhere that a message points to. */
+export interface Attachment {
+  url: string;
+  /** Media type, such as `image/png`. */
+  type: string;
+  /** Bytes. */
+  size: number;
+  name?: string;
+}
+
+export interface Message {
+  id: string;
+  room: string;
+  seq: number;
+  sender: User;
+  /** Empty in a tombstone. */
+  text: string;
+  client_id: string | null;
+  reply_to_id: string | null;
+  attachments: Attachment[];
+  created_at: string;
+  edited_at: string | null;
+  deleted: boolean;
+}
+
+export interface Member {
+  id: string;
+  name: string;
+  /** `member` for everybody in a direct room. */
+  role: MemberRole;
+  delivered_seq: number;
+  read_seq: number;
+  status: UserStatus;
+  last_seen: string | null;
+}
+
+export interface RoomView {
+  id: string;
+  kind: RoomKind;
+  /** Groups only. */
+  title: string | null;
+  members: Member[];
+  created_at: string;
+  updated_at: string;
+}
+
+export interface RoomListing extends RoomView {
+  last_message: Message | null;
+  unread: number;
+}
+
+/** `subscribed.state` of `chat:<room>`. */
+export interface ChatState {
+  room: RoomView;
+  /** The last ones, oldest first. */
+  messages: Message[];
+  has_more: boolean;
+  unread: number;
+}
+
+/** `subscribed.state` of `chats`. */
+export interface ChatsState {
+  /** The one that changed last first. */
+  rooms: RoomListing[];
+  has_more: boolean;
+}
+
+export interface ChatUpdate {
+  room: string;
+  kind: RoomKind;
+  title: string | null;
+  /** Only when the room is new to us, or its members changed. */
+  members?: Member[];
+  last_message: Message | null;
+  unread: number;
+  updated_at: string;
+  /** We are no longer a member. */
+  removed?: boolean;
+}
+
+export type RoomChange =
+  | { kind: 'renamed'; title: string }
+  | { kind: 'members_added'; users: string[] }
+  | { kind: 'member_removed'; user: string; new_owner: string | null }
+  | { kind: 'role_changed'; user: string; role: MemberRole };
+
+export interface RoomUpdated {
+  room: string;
+  by: User;
+  change: RoomChange;
+  title: string | null;
+  members: Member[];
+}
+
+export interface ChatPosition {
+  room: string;
+  user_id: string;
+  up_to_seq: number;
+  at: string;
+}
+
+export interface UserPresence {
+  user_id: string;
+  status: UserStatus;
+  last_seen: string | null;
+}
+
+/** What messages of `chat:<room>` carry, by type. */
+export interface ChatMessages {
+  chat_message: Message;
+  message_edited: { id: string; room: string; text: string; edited_at: string };
+  message_deleted: { id: string; room: string; by: string };
+  typing: { room: string; user: User; active: boolean };
+  message_delivered: ChatPosition;
+  message_read: ChatPosition;
+  presence: UserPresence;
+  room_updated: RoomUpdated;
+}
+
+/** A message as a room shows it: stored, or still on its way. */
+export interface RoomMessage extends Message {
+  /** `sending` and `failed` messages have `seq` 0 and their `client_id` for an id. */
+  status: 'sent' | 'sending' | 'failed';
+  error?: import('./errors.js').RedredError;
+}
+
+/** What a room handle knows. */
+export interface RoomState {
+  /** Null before the first `subscribed`. */
+  room: RoomView | null;
+  /** Stored ones by `seq` without a hole, then those on their way. */
+  messages: RoomMessage[];
+  has_older: boolean;
+  /** True after a jump into the past, until the newest are reached again. */
+  has_newer: boolean;
+  unread: number;
+  typing: User[];
+  /** We are no longer a member. */
+  removed: boolean;
+}
+
+// Notifications: the channel `notifications`.
+
+export interface NotificationItem {
+  /** A folded one keeps the id of its first. */
+  id: string;
+  seq: number;
+  kind: string;
+  priority: 'high' | 'medium';
+  /** Of the newest event in it, as its actor and target. */
+  message: string;
+  actor: User | null;
+  target: Record<string, unknown> | null;
+  group_key: string | null;
+  /** How many events are in it. */
+  count: number;
+  created_at: string;
+  read: boolean;
+}
+
+export interface QuietHours {
+  /** Minutes of the user's day, 0 to 1439. */
+  from_minute: number;
+  to_minute: number;
+  /** Minutes east of UTC. */
+  utc_offset_minutes: number;
+}
+
+export interface Preferences {
+  /** Not even stored. */
+  muted_kinds: string[];
+  /** When nothing is pushed. */
+  quiet_hours: QuietHours | null;
+}
