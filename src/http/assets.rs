@@ -1,8 +1,9 @@
 //! The web app and the SDK, embedded in the binary.
 
 use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -35,16 +36,27 @@ const PERMISSIONS_POLICY: &str = "camera=(self), microphone=(self), display-capt
 /// Names do not change with their contents, so a browser asks each time and mostly hears 304.
 const CACHE_CONTROL: &str = "no-cache";
 
+/// What the pages have in common: `<!-- part NAME -->` in a page stands for `parts/NAME.html`.
+const PARTS: &[&str] = &["head", "bar"];
+
 pub(super) async fn home(headers: HeaderMap) -> Response {
-    file::<App>("index.html", &headers)
+    page("index.html", &headers)
 }
 
 pub(super) async fn studio(headers: HeaderMap) -> Response {
-    file::<App>("studio.html", &headers)
+    page("studio.html", &headers)
 }
 
 pub(super) async fn watch(headers: HeaderMap) -> Response {
-    file::<App>("watch.html", &headers)
+    page("watch.html", &headers)
+}
+
+pub(super) async fn inbox(headers: HeaderMap) -> Response {
+    page("inbox.html", &headers)
+}
+
+pub(super) async fn social(headers: HeaderMap) -> Response {
+    page("social.html", &headers)
 }
 
 pub(super) async fn favicon(headers: HeaderMap) -> Response {
@@ -67,11 +79,35 @@ pub(super) async fn nothing() -> Response {
     Problem::not_found("there is nothing at this address").into_response()
 }
 
+/// A page with its parts in place.
+fn page(path: &str, request: &HeaderMap) -> Response {
+    let Some(mut html) = text(path) else {
+        return Problem::not_found("there is no such file").into_response();
+    };
+    for name in PARTS {
+        let part = text(&format!("parts/{name}.html")).unwrap_or_default();
+        html = html.replace(&format!("<!-- part {name} -->"), part.trim());
+    }
+    let mut hasher = DefaultHasher::new();
+    html.hash(&mut hasher);
+    let etag = format!("\"{:016x}\"", hasher.finish());
+    respond(html.into(), "text/html", &etag, request)
+}
+
+fn text(path: &str) -> Option<String> {
+    App::get(path).and_then(|file| String::from_utf8(file.data.into_owned()).ok())
+}
+
 fn file<Folder: RustEmbed>(path: &str, request: &HeaderMap) -> Response {
     let Some(file) = Folder::get(path) else {
         return Problem::not_found("there is no such file").into_response();
     };
     let etag = etag(&file);
+    let mime = file.metadata.mimetype().to_owned();
+    respond(file.data.into_owned().into(), &mime, &etag, request)
+}
+
+fn respond(body: Bytes, mime: &str, etag: &str, request: &HeaderMap) -> Response {
     let is_known = request
         .get_all(header::IF_NONE_MATCH)
         .iter()
@@ -81,18 +117,15 @@ fn file<Folder: RustEmbed>(path: &str, request: &HeaderMap) -> Response {
     let mut response = if is_known {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        Body::from(file.data.into_owned()).into_response()
+        Body::from(body).into_response()
     };
     let headers = response.headers_mut();
     let mut set = |name, value: &str| {
         let value = HeaderValue::from_str(value).expect("visible ASCII");
         headers.insert(name, value);
     };
-    set(
-        header::CONTENT_TYPE,
-        &content_type(file.metadata.mimetype()),
-    );
-    set(header::ETAG, &etag);
+    set(header::CONTENT_TYPE, &content_type(mime));
+    set(header::ETAG, etag);
     set(header::CACHE_CONTROL, CACHE_CONTROL);
     set(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");

@@ -2,8 +2,9 @@
 /** @file Home: who is live now, kept up to date by itself. */
 
 import { Connection, listStreams, StreamDirectory } from '../sdk/redred.js';
+import { attachHeader } from './header.js';
 import { formatSpan, t, translatePage } from './i18n.js';
-import { changeName, chooseName, chosenName, displayName, ownStream, storedToken, tokenSource } from './identity.js';
+import { chooseName, chosenName, ownStream, storedToken, tokenSource } from './identity.js';
 import { avatar, byId, h, hueOf, icon, initialOf } from './ui/dom.js';
 
 /** @typedef {import('../sdk/types.d.ts').StreamSummary} StreamSummary */
@@ -84,12 +85,10 @@ async function ask(again) {
 }
 
 translatePage();
-byId('name-text').textContent = displayName();
-byId('name').addEventListener('click', () => void changeName());
 const nameInput = /** @type {HTMLInputElement} */ (byId('name-input'));
 nameInput.value = chosenName() ?? '';
 if (storedToken() !== null) {
-  byId('name').hidden = true;
+  byId('try').hidden = true;
   nameInput.closest('.field')?.setAttribute('hidden', '');
 }
 byId('start').addEventListener('submit', (event) => {
@@ -111,4 +110,5 @@ connection.on('state', ({ state }) => {
 });
 connection.on('closed', () => void ask(true));
 directory.subscribe();
+attachHeader(connection);
 connection.connect().catch(() => {});

@@ -72,6 +72,50 @@ export function formatTime(iso) {
   return new Intl.DateTimeFormat(language, { hour: '2-digit', minute: '2-digit' }).format(new Date(iso));
 }
 
+const relative = new Intl.RelativeTimeFormat(language, { numeric: 'auto', style: 'short' });
+
+/** How long ago, in words: "now", "5 min ago", then the day. @param {string} iso */
+export function formatAge(iso) {
+  const seconds = Math.max(0, (Date.now() - new Date(iso).getTime()) / 1000);
+  if (seconds < 45) return relative.format(0, 'second');
+  if (seconds < 3600) return relative.format(-Math.max(1, Math.round(seconds / 60)), 'minute');
+  if (seconds < 86_400) return relative.format(-Math.round(seconds / 3600), 'hour');
+  if (seconds < 6 * 86_400) return relative.format(-Math.round(seconds / 86_400), 'day');
+  return formatDate(iso);
+}
+
+/** @param {string | Date} iso */
+function formatDate(iso) {
+  const date = new Date(iso);
+  const isThisYear = date.getFullYear() === new Date().getFullYear();
+  return new Intl.DateTimeFormat(language, { day: 'numeric', month: 'long', ...(!isThisYear && { year: 'numeric' }) }).format(date);
+}
+
+/** How many midnights ago. @param {string} iso */
+function daysAgo(iso) {
+  const midnight = (/** @type {Date} */ date) => new Date(date.getFullYear(), date.getMonth(), date.getDate()).getTime();
+  return Math.round((midnight(new Date()) - midnight(new Date(iso))) / 86_400_000);
+}
+
+/** "Today", "yesterday", a weekday, then the date: for lines between days. @param {string} iso */
+export function formatDay(iso) {
+  const days = daysAgo(iso);
+  if (days < 2) {
+    const day = new Intl.RelativeTimeFormat(language, { numeric: 'auto' }).format(-days, 'day');
+    return day.charAt(0).toLocaleUpperCase(language) + day.slice(1);
+  }
+  if (days < 7) return new Intl.DateTimeFormat(language, { weekday: 'long' }).format(new Date(iso));
+  return formatDate(iso);
+}
+
+/** The shortest that still tells: the time, the weekday, or the date. @param {string} iso */
+export function formatMoment(iso) {
+  const days = daysAgo(iso);
+  if (days < 1) return formatTime(iso);
+  const parts = days < 7 ? { weekday: /** @type {const} */ ('short') } : { day: /** @type {const} */ ('numeric'), month: /** @type {const} */ ('short') };
+  return new Intl.DateTimeFormat(language, parts).format(new Date(iso));
+}
+
 /**
  * Puts the words into a page: `data-i18n` names the text of an element, `data-i18n-label`, `data-i18n-placeholder` and
  * `data-i18n-title` those of its attributes.

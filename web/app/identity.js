@@ -12,14 +12,31 @@ const NAME = 'redred.name';
 const SUB = 'redred.sub';
 const TOKEN = 'redred.token';
 
+/** Where the name and the id are kept: for the whole device, or for this tab when it is to be somebody else. */
+function keep() {
+  return sessionStorage.getItem(SUB) === null ? localStorage : sessionStorage;
+}
+
 /** The name that was chosen, or null. */
 export function chosenName() {
-  return localStorage.getItem(NAME);
+  return keep().getItem(NAME);
 }
 
 /** @param {string} name */
 export function chooseName(name) {
-  localStorage.setItem(NAME, name.slice(0, 64));
+  keep().setItem(NAME, name.slice(0, 64));
+}
+
+/** Makes this tab, and only this tab, somebody else: `?as=Ben` in the address of any page. */
+function takePersona() {
+  const query = new URLSearchParams(location.search);
+  const name = query.get('as')?.trim().slice(0, 64);
+  if (!name || !slug(name)) return;
+  sessionStorage.setItem(SUB, slug(name));
+  sessionStorage.setItem(NAME, name);
+  query.delete('as');
+  const rest = query.toString();
+  history.replaceState(null, '', location.pathname + (rest && `?${rest}`) + location.hash);
 }
 
 /** The name to go by: the token's, the chosen one, or a guest's that stays the same on this device. */
@@ -29,9 +46,15 @@ export function displayName() {
   return claims?.name ?? claims?.sub ?? chosenName() ?? t('identity.guest', { id: sub().slice(-4) });
 }
 
-/** The id of this browser in dev mode. */
+/** Our user id: the token's, or in dev mode the one that this browser or this tab has. */
+export function ownId() {
+  const token = storedToken();
+  return (token === null ? null : readClaims(token)?.sub) ?? sub();
+}
+
+/** The id of this browser, or of this tab, in dev mode. */
 function sub() {
-  let id = localStorage.getItem(SUB);
+  let id = keep().getItem(SUB);
   if (!id) {
     id = `u-${[...crypto.getRandomValues(new Uint8Array(5))].map((byte) => byte.toString(16).padStart(2, '0')).join('')}`;
     localStorage.setItem(SUB, id);
@@ -130,3 +153,18 @@ export async function changeName() {
   chooseName(name);
   location.reload();
 }
+
+/** Opens the inbox as somebody else, to see both sides of a conversation. */
+export async function becomeInNewTab() {
+  const name = await ask({
+    title: t('identity.other_title'),
+    text: t('identity.other_text'),
+    label: t('identity.other_label'),
+    maxLength: 64,
+    accept: t('identity.other_accept'),
+    fault: (value) => (slug(value) === '' ? t('identity.name_fault') : null),
+  });
+  if (name !== null) window.open(`/inbox?as=${encodeURIComponent(name)}`, '_blank', 'noopener');
+}
+
+if (globalThis.location) takePersona();

@@ -5,8 +5,9 @@ import { Connection, LiveChannel, sendableCodecs } from '../sdk/redred.js';
 import { Booth } from './booth.js';
 import { Chat } from './chat.js';
 import { describe } from './faults.js';
+import { attachHeader } from './header.js';
 import { formatBitrate, formatClock, t, translatePage } from './i18n.js';
-import { changeName, displayName, ownStream, slug, storedToken, tokenSource } from './identity.js';
+import { displayName, ownStream, slug, tokenSource } from './identity.js';
 import { showHealth } from './health.js';
 import { floatReactions } from './reactions.js';
 import { shareLink, watchUrl } from './share.js';
@@ -77,6 +78,7 @@ function enter(stream) {
     if (publisher === null && code !== 1000) showFault(describe({ code: 'closed', closeCode: code, message: reason }));
   });
   live.subscribe();
+  attachHeader(connection);
   connection.connect().catch(() => {});
 }
 
@@ -206,9 +208,6 @@ const wantedCodec = query.get('codec');
 if (wantedCodec) field('codec').value = wantedCodec;
 field('stream').value = slug(query.get('stream') ?? '') || ownStream();
 
-byId('name').hidden = storedToken() !== null;
-byId('name-text').textContent = displayName();
-byId('name').addEventListener('click', () => void changeName());
 byId('go-live').addEventListener('click', () => void goLive());
 byId('setup').addEventListener('submit', (event) => {
   event.preventDefault();

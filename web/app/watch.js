@@ -4,8 +4,9 @@
 import { CloseCode, Connection, LiveChannel } from '../sdk/redred.js';
 import { Chat } from './chat.js';
 import { describe } from './faults.js';
+import { attachHeader } from './header.js';
 import { t, translatePage } from './i18n.js';
-import { changeName, displayName, storedToken, tokenSource } from './identity.js';
+import { tokenSource } from './identity.js';
 import { Player } from './player.js';
 import { floatReactions } from './reactions.js';
 import { shareLink } from './share.js';
@@ -19,9 +20,6 @@ const stream = decodeURIComponent(location.pathname.split('/')[2] ?? '');
 const root = byId('player');
 
 translatePage();
-byId('name').hidden = storedToken() !== null;
-byId('name-text').textContent = displayName();
-byId('name').addEventListener('click', () => void changeName());
 byId('share').addEventListener('click', () => void shareLink(stream));
 
 const connection = new Connection({ token: tokenSource({ watch: ['*'], chat: ['*'] }) });
@@ -183,5 +181,6 @@ connection.on('state', ({ state, delayMs }) => {
 showStream(live.state);
 showCover('connecting', { title: t('watch.connecting') });
 live.subscribe();
+attachHeader(connection);
 viewer.start();
 connection.connect().catch(() => {});

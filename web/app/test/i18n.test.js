@@ -7,7 +7,11 @@ import { es } from '../i18n/es.js';
 
 const app = new URL('../', import.meta.url);
 const read = (path) => readFileSync(new URL(path, app), 'utf8');
+const FOLDERS = ['./', './ui/', './inbox/'];
 const files = (folder, ending) => readdirSync(new URL(folder, app)).filter((name) => name.endsWith(ending)).map((name) => folder + name);
+const scripts = FOLDERS.flatMap((folder) => files(folder, '.js'));
+const pages = [...files('./', '.html'), ...files('./parts/', '.html')];
+const sources = [...scripts, ...pages];
 
 /** The values that a text takes, `{name}` by `{name}`. */
 function holes(text) {
@@ -21,28 +25,28 @@ test('every language has the same keys with the same values in them', () => {
 });
 
 test('every text that pages and scripts name exists', () => {
-  for (const path of [...files('./', '.js'), ...files('./ui/', '.js'), ...files('./', '.html')]) {
+  for (const path of sources) {
     const source = read(path);
     const named = path.endsWith('.html')
       ? source.matchAll(/data-i18n(?:-\w+)?="([^"]+)"/g)
       : source.matchAll(/'((?:[a-z]+)\.[a-z_0-9]+)'/g);
     for (const [, key] of named) {
-      if (path.endsWith('.js') && !/^(home|watch|studio|chat|fault|identity|role|quality|codec|dialog)\./.test(key)) continue;
+      if (path.endsWith('.js') && !/^(home|watch|studio|chat|fault|identity|role|quality|codec|dialog|bar|bell|kind|note|tick|member|inbox|people|group|social)\./.test(key)) continue;
       assert.ok(key in en, `${path} names ${key}`);
     }
   }
 });
 
 test('no text is left over', () => {
-  const all = [...files('./', '.js'), ...files('./ui/', '.js'), ...files('./', '.html')].map(read).join('\n');
-  const built = /^(role|quality|codec|fault|studio\.(state|health|lost)_?)/;
+  const all = sources.map(read).join('\n');
+  const built = /^(role|quality|codec|fault|kind|note|tick|member|studio\.(state|health|lost)_?)/;
   for (const key of Object.keys(en)) {
     assert.ok(built.test(key) || all.includes(`'${key}'`) || all.includes(`"${key}"`), key);
   }
 });
 
 test('pages carry no inline script and no inline style', () => {
-  for (const path of files('./', '.html')) {
+  for (const path of pages) {
     const source = read(path);
     assert.doesNotMatch(source, /<style|\sstyle=|\son\w+=|javascript:/, path);
     assert.doesNotMatch(source, /<script(?![^>]*\ssrc=)/, path);
@@ -51,7 +55,7 @@ test('pages carry no inline script and no inline style', () => {
 
 test('every icon that is named exists', () => {
   const known = new Set([...read('icons.svg').matchAll(/<symbol id="([^"]+)"/g)].map(([, id]) => id));
-  for (const path of [...files('./', '.js'), ...files('./ui/', '.js'), ...files('./', '.html')]) {
+  for (const path of sources) {
     for (const [, id] of read(path).matchAll(/(?:icons\.svg#|icon\('|icon: ')([\w-]+)/g)) {
       assert.ok(known.has(id), `${path} names ${id}`);
     }
