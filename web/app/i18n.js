@@ -12,9 +12,12 @@ const LANGUAGES = { en, es };
 /** The first of the browser's languages that we speak. */
 export const language = choose(globalThis.navigator?.languages ?? []);
 
+/** The same with its country, for numbers and times: in London the clock has 24 hours. */
+const locale = (globalThis.navigator?.languages ?? []).find((tag) => tag.toLowerCase().split('-')[0] === language) ?? language;
+
 const texts = LANGUAGES[language] ?? en;
 const plural = new Intl.PluralRules(language);
-const compact = new Intl.NumberFormat(language, { notation: 'compact', maximumFractionDigits: 1 });
+const compact = new Intl.NumberFormat(locale, { notation: 'compact', maximumFractionDigits: 1 });
 
 /** @param {readonly string[]} wanted */
 export function choose(wanted) {
@@ -57,22 +60,22 @@ export function formatClock(ms) {
 export function formatSpan(seconds) {
   const [value, unit] =
     seconds < 60 ? [seconds, 'second'] : seconds < 3600 ? [seconds / 60, 'minute'] : [seconds / 3600, 'hour'];
-  return new Intl.NumberFormat(language, { style: 'unit', unit, maximumFractionDigits: 0 }).format(value);
+  return new Intl.NumberFormat(locale, { style: 'unit', unit, maximumFractionDigits: 0 }).format(value);
 }
 
 /** @param {number} bps 2500000 becomes 2.5 Mbit/s */
 export function formatBitrate(bps) {
   const [value, unit] = bps >= 1e6 ? [bps / 1e6, 'Mbit/s'] : [bps / 1e3, 'kbit/s'];
-  const number = new Intl.NumberFormat(language, { maximumFractionDigits: bps >= 1e6 ? 1 : 0 }).format(value);
+  const number = new Intl.NumberFormat(locale, { maximumFractionDigits: bps >= 1e6 ? 1 : 0 }).format(value);
   return `${number} ${unit}`;
 }
 
 /** @param {string} iso */
 export function formatTime(iso) {
-  return new Intl.DateTimeFormat(language, { hour: '2-digit', minute: '2-digit' }).format(new Date(iso));
+  return new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit' }).format(new Date(iso));
 }
 
-const relative = new Intl.RelativeTimeFormat(language, { numeric: 'auto', style: 'short' });
+const relative = new Intl.RelativeTimeFormat(locale, { numeric: 'auto', style: 'short' });
 
 /** How long ago, in words: "now", "5 min ago", then the day. @param {string} iso */
 export function formatAge(iso) {
@@ -88,7 +91,7 @@ export function formatAge(iso) {
 function formatDate(iso) {
   const date = new Date(iso);
   const isThisYear = date.getFullYear() === new Date().getFullYear();
-  return new Intl.DateTimeFormat(language, { day: 'numeric', month: 'long', ...(!isThisYear && { year: 'numeric' }) }).format(date);
+  return new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'long', ...(!isThisYear && { year: 'numeric' }) }).format(date);
 }
 
 /** How many midnights ago. @param {string} iso */
@@ -101,10 +104,10 @@ function daysAgo(iso) {
 export function formatDay(iso) {
   const days = daysAgo(iso);
   if (days < 2) {
-    const day = new Intl.RelativeTimeFormat(language, { numeric: 'auto' }).format(-days, 'day');
-    return day.charAt(0).toLocaleUpperCase(language) + day.slice(1);
+    const day = new Intl.RelativeTimeFormat(locale, { numeric: 'auto' }).format(-days, 'day');
+    return day.charAt(0).toLocaleUpperCase(locale) + day.slice(1);
   }
-  if (days < 7) return new Intl.DateTimeFormat(language, { weekday: 'long' }).format(new Date(iso));
+  if (days < 7) return new Intl.DateTimeFormat(locale, { weekday: 'long' }).format(new Date(iso));
   return formatDate(iso);
 }
 
@@ -113,7 +116,7 @@ export function formatMoment(iso) {
   const days = daysAgo(iso);
   if (days < 1) return formatTime(iso);
   const parts = days < 7 ? { weekday: /** @type {const} */ ('short') } : { day: /** @type {const} */ ('numeric'), month: /** @type {const} */ ('short') };
-  return new Intl.DateTimeFormat(language, parts).format(new Date(iso));
+  return new Intl.DateTimeFormat(locale, parts).format(new Date(iso));
 }
 
 /**

@@ -68,6 +68,7 @@ export class Inbox extends Emitter {
       subscription.on('message', ({ type, data }) => {
         if (type === 'chat_update') this.#handleUpdate(data);
         if (type === 'presence') this.#handlePresence(data);
+        if (type === 'message_delivered' || type === 'message_read') this.handlePosition(type, data);
       }),
       subscription.on('refused', (error) => {
         this.#forget();
@@ -158,9 +159,34 @@ export class Inbox extends Emitter {
 
   /** @param {UserPresence} presence */
   #handlePresence({ user_id, status, last_seen }) {
+    this.#changeMember(null, user_id, () => ({ status, last_seen }));
+  }
+
+  /**
+   * A member has received or read more; open rooms hear it too.
+   *
+   * @param {'message_delivered' | 'message_read'} type
+   * @param {import('./types.d.ts').ChatPosition} position
+   */
+  handlePosition(type, { room, user_id, up_to_seq }) {
+    this.#changeMember(room, user_id, (member) => ({
+      delivered_seq: Math.max(member.delivered_seq, up_to_seq),
+      ...(type === 'message_read' && { read_seq: Math.max(member.read_seq, up_to_seq) }),
+    }));
+  }
+
+  /**
+   * @param {string | null} only in this room
+   * @param {string} userId
+   * @param {(member: Member) => Partial<Member>} change
+   */
+  #changeMember(only, userId, change) {
+    const has = (/** @type {RoomListing} */ room) =>
+      (only === null || room.id === only) && room.members.some(({ id }) => id === userId);
+    if (!this.#state.rooms.some(has)) return;
     const rooms = this.#state.rooms.map((room) =>
-      room.members.some(({ id }) => id === user_id)
-        ? { ...room, members: room.members.map((member) => (member.id === user_id ? { ...member, status, last_seen } : member)) }
+      has(room)
+        ? { ...room, members: room.members.map((member) => (member.id === userId ? { ...member, ...change(member) } : member)) }
         : room,
     );
     this.#update({ rooms });

@@ -229,7 +229,7 @@ export const es = {
   'bar.with_unread': '{label}, {count} sin leer',
 
   'bell.title': 'Notificaciones',
-  'bell.read_all': 'Marcar todo como leído',
+  'bell.read_all': 'Marcar como leídas',
   'bell.settings': 'Ajustes de notificaciones',
   'bell.unread': 'Sin leer',
   'bell.more': 'Ver más',
