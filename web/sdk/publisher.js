@@ -1,9 +1,8 @@
 // @ts-check
 /** @file Going live, and staying live: set-up, track changes, recovery. */
 
-import { Backoff } from './backoff.js';
 import { RedredError } from './errors.js';
-import { Emitter } from './events.js';
+import { MediaEnd } from './media_end.js';
 import { Peer } from './peer.js';
 
 /** @typedef {import('./live.js').LiveChannel} LiveChannel */
@@ -36,17 +35,10 @@ const MAX_BITRATE_BPS = 2_500_000;
  * @property {{ state: PublisherState, error?: RedredError }} state `ended` with an error was not our wish
  */
 
-/** @extends {Emitter<PublisherEvents>} */
-export class Publisher extends Emitter {
-  #live;
+/** @extends {MediaEnd<PublisherState, PublisherEvents>} */
+export class Publisher extends MediaEnd {
   #options;
   #media;
-  /** @type {PublisherState} */
-  #state = 'idle';
-  /** @type {Peer | null} */
-  #peer = null;
-  /** @type {string | null} */
-  #session = null;
   /** @type {Map<MediaKind, MediaStreamTrack>} */
   #tracks = new Map();
   /** @type {Set<MediaKind>} */
@@ -55,13 +47,7 @@ export class Publisher extends Emitter {
   #negotiation = Promise.resolve();
   /** @type {{ session: string, resolve: (sdp: string) => void, reject: (error: RedredError) => void } | null} */
   #awaited = null;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #timer;
-  #backoff = new Backoff();
   #brokenSince = 0;
-  #attempt = 0;
-  /** @type {(() => void)[]} */
-  #offs = [];
 
   /**
    * @param {LiveChannel} live
@@ -69,39 +55,34 @@ export class Publisher extends Emitter {
    * @param {PublishOptions} options
    */
   constructor(live, media, options) {
-    super();
-    this.#live = live;
+    super(live, 'idle');
     this.#media = media;
     this.#options = options;
     for (const track of media.getTracks()) this.#tracks.set(/** @type {MediaKind} */ (track.kind), track);
-  }
-
-  get state() {
-    return this.#state;
   }
 
   /**
    * Goes live. Resolves when media flows; rejects with `conflict` when somebody else is live on this stream.
    */
   async start() {
-    if (this.#state !== 'idle') throw new RedredError('conflict', 'this publisher was already started');
+    if (this.state !== 'idle') throw new RedredError('conflict', 'this publisher was already started');
     this.#listen();
-    this.#setState('connecting');
+    this._setState('connecting');
     try {
       await this.#publish();
     } catch (error) {
-      this.#finish();
-      this.#setState('idle');
+      this._finish();
+      this._setState('idle');
       throw error;
     }
   }
 
   /** Ends the stream for everyone. */
   async stop() {
-    if (this.#state === 'idle' || this.#state === 'ended') return;
-    this.#finish();
-    this.#setState('ended');
-    await this.#live.endStream();
+    if (this.state === 'idle' || this.state === 'ended') return;
+    this._finish();
+    this._setState('ended');
+    await this._live.endStream();
   }
 
   /**
@@ -113,13 +94,13 @@ export class Publisher extends Emitter {
   async replaceTrack(track) {
     const kind = /** @type {MediaKind} */ (track.kind);
     this.#tracks.set(kind, track);
-    if (!this.#peer) return;
-    if (this.#peer.hasSender(kind)) {
-      if (!this.#muted.has(kind)) await this.#peer.replaceTrack(kind, track);
+    if (!this._peer) return;
+    if (this._peer.hasSender(kind)) {
+      if (!this.#muted.has(kind)) await this._peer.replaceTrack(kind, track);
       return;
     }
-    this.#addTrack(this.#peer, track);
-    await this.#negotiate(this.#peer);
+    this.#addTrack(this._peer, track);
+    await this.#negotiate(this._peer);
   }
 
   /**
@@ -129,13 +110,13 @@ export class Publisher extends Emitter {
    */
   async mute(kind) {
     this.#muted.add(kind);
-    await this.#peer?.replaceTrack(kind, null);
+    await this._peer?.replaceTrack(kind, null);
   }
 
   /** @param {MediaKind} kind */
   async unmute(kind) {
     this.#muted.delete(kind);
-    await this.#peer?.replaceTrack(kind, this.#tracks.get(kind) ?? null);
+    await this._peer?.replaceTrack(kind, this.#tracks.get(kind) ?? null);
   }
 
   /** @param {MediaKind} kind */
@@ -145,23 +126,22 @@ export class Publisher extends Emitter {
 
   /** What this browser sends, by its own count; null while nothing is. */
   async stats() {
-    return (await this.#peer?.senderStats()) ?? null;
+    return (await this._peer?.senderStats()) ?? null;
   }
 
   // Set-up.
 
   async #publish() {
-    const attempt = ++this.#attempt;
-    this.#closePeer();
+    const attempt = ++this._attempt;
+    this._closePeer();
     const { title, tags } = this.#options;
-    const { session } = await this.#live.startStream({ title, ...(tags && { tags }) });
-    if (attempt !== this.#attempt) throw new RedredError('closed', 'overtaken by another try');
+    const { session } = await this._live.startStream({ title, ...(tags && { tags }) });
+    if (attempt !== this._attempt) throw new RedredError('closed', 'overtaken by another try');
 
     const peer = new Peer();
-    this.#peer = peer;
-    this.#session = session;
+    this._take(peer, session);
     peer.on('candidate', ({ candidate, mid }) => {
-      this.#live.send('ice_candidate', { candidate, sdp_mid: mid, session });
+      this._live.send('ice_candidate', { candidate, sdp_mid: mid, session });
     });
     for (const track of this.#tracks.values()) this.#addTrack(peer, track);
     for (const kind of this.#muted) await peer.replaceTrack(kind, null);
@@ -169,12 +149,12 @@ export class Publisher extends Emitter {
     connected.catch(() => {});
     await this.#negotiate(peer);
     await connected;
-    if (attempt !== this.#attempt) throw new RedredError('closed', 'overtaken by another try');
+    if (attempt !== this._attempt) throw new RedredError('closed', 'overtaken by another try');
 
     peer.on('state', (state) => this.#handlePeerState(peer, state));
-    this.#backoff.reset();
+    this._backoff.reset();
     this.#brokenSince = 0;
-    this.#setState('live');
+    this._setState('live');
   }
 
   /**
@@ -192,9 +172,9 @@ export class Publisher extends Emitter {
    */
   #negotiate(peer, options) {
     const turn = this.#negotiation.then(async () => {
-      if (peer !== this.#peer || this.#session === null) return;
+      if (peer !== this._peer || this._session === null) return;
       const sdp = await peer.createOffer(options);
-      await peer.acceptAnswer(await this.#exchange(sdp, this.#session));
+      await peer.acceptAnswer(await this.#exchange(sdp, this._session));
     });
     this.#negotiation = turn.catch(() => {});
     return turn;
@@ -222,36 +202,36 @@ export class Publisher extends Emitter {
         reject: (/** @type {RedredError} */ error) => settle(() => reject(error)),
       };
       this.#awaited = awaited;
-      this.#live.request('webrtc_offer', { sdp, session }, ANSWER_TIMEOUT_MS).catch((error) => settle(() => reject(error)));
+      this._live.request('webrtc_offer', { sdp, session }, ANSWER_TIMEOUT_MS).catch((error) => settle(() => reject(error)));
     });
   }
 
   // Recovery.
 
   #listen() {
-    this.#offs = [
-      this.#live.on('webrtc_answer', ({ sdp, session }) => {
+    this._offs = [
+      this._live.on('webrtc_answer', ({ sdp, session }) => {
         if (this.#awaited?.session === session) this.#awaited.resolve(sdp);
       }),
-      this.#live.on('ice_candidate', ({ candidate, sdp_mid, session }) => {
-        if (session === this.#session) void this.#peer?.addCandidate(candidate, sdp_mid);
+      this._live.on('ice_candidate', ({ candidate, sdp_mid, session }) => {
+        if (session === this._session) void this._peer?.addCandidate(candidate, sdp_mid);
       }),
-      this.#live.on('media_closed', ({ session, reason }) => {
-        if (session !== this.#session || this.#state === 'connecting') return;
+      this._live.on('media_closed', ({ session, reason }) => {
+        if (session !== this._session || this.state === 'connecting') return;
         if (reason === 'replaced') return this.#end(new RedredError('conflict', 'somebody else took over the stream', { reason }));
         this.#republish();
       }),
-      this.#live.on('stream_ended', ({ reason }) => {
+      this._live.on('stream_ended', ({ reason }) => {
         // While we are on our way back, the end of the former broadcast is not the end of ours.
-        if (this.#state === 'live') this.#end(new RedredError('not_found', 'the stream was ended', { reason }));
+        if (this.state === 'live') this.#end(new RedredError('not_found', 'the stream was ended', { reason }));
       }),
-      this.#live.on('subscribed', ({ resumed }) => {
-        if (this.#state !== 'live' && this.#state !== 'reconnecting') return;
+      this._live.on('subscribed', ({ resumed }) => {
+        if (this.state !== 'live' && this.state !== 'reconnecting') return;
         // A new session knows nothing of the connection that the old one set up.
-        if (!resumed || this.#state === 'reconnecting') this.#republish();
+        if (!resumed || this.state === 'reconnecting') this.#republish();
       }),
-      this.#live.connection.on('closed', ({ code, reason }) => {
-        if (this.#state === 'idle' || this.#state === 'ended') return;
+      this._live.connection.on('closed', ({ code, reason }) => {
+        if (this.state === 'idle' || this.state === 'ended') return;
         this.#end(new RedredError('closed', reason, { closeCode: code }));
       }),
     ];
@@ -262,75 +242,56 @@ export class Publisher extends Emitter {
    * @param {RTCPeerConnectionState} state
    */
   #handlePeerState(peer, state) {
-    if (peer !== this.#peer) return;
-    clearTimeout(this.#timer);
+    if (peer !== this._peer) return;
+    clearTimeout(this._timer);
     if (state === 'connected') {
       this.#brokenSince = 0;
-      return this.#setState('live');
+      return this._setState('live');
     }
-    if (state === 'disconnected') this.#timer = setTimeout(() => void this.#restartIce(peer), DISCONNECTED_MS);
+    if (state === 'disconnected') this._timer = setTimeout(() => void this.#restartIce(peer), DISCONNECTED_MS);
     if (state === 'failed') void this.#restartIce(peer);
   }
 
   /** A new path for the same connection is quicker than a new connection, and viewers notice less. @param {Peer} peer */
   async #restartIce(peer) {
-    if (peer !== this.#peer) return;
-    this.#setState('reconnecting');
+    if (peer !== this._peer) return;
+    this._setState('reconnecting');
     // Without a way to the server there is nobody to ask; `subscribed` comes when there is.
-    if (!this.#live.active) return;
-    this.#timer = setTimeout(() => this.#republish(), CONNECT_TIMEOUT_MS);
+    if (!this._live.active) return;
+    this._timer = setTimeout(() => this.#republish(), CONNECT_TIMEOUT_MS);
     try {
       await this.#negotiate(peer, { iceRestart: true });
     } catch {
-      if (peer === this.#peer) this.#republish();
+      if (peer === this._peer) this.#republish();
     }
   }
 
   #republish() {
-    if (this.#state === 'idle' || this.#state === 'ended') return;
+    if (this.state === 'idle' || this.state === 'ended') return;
     this.#brokenSince ||= Date.now();
-    this.#setState('reconnecting');
-    clearTimeout(this.#timer);
+    this._setState('reconnecting');
+    clearTimeout(this._timer);
     void this.#publish().catch((error) => {
-      if (this.#state !== 'reconnecting' || error.code === 'closed') return;
+      if (this.state !== 'reconnecting' || error.code === 'closed') return;
       const isTaken = error.code === 'conflict' && Date.now() - this.#brokenSince > CONFLICT_PATIENCE_MS;
       if (isTaken || error.code === 'forbidden') return this.#end(error);
-      clearTimeout(this.#timer);
-      this.#timer = setTimeout(() => {
-        if (this.#live.active) this.#republish();
-      }, this.#backoff.next());
+      clearTimeout(this._timer);
+      this._timer = setTimeout(() => {
+        if (this._live.active) this.#republish();
+      }, this._backoff.next());
     });
   }
 
   /** @param {RedredError} error */
   #end(error) {
-    this.#finish();
-    this.#setState('ended', error);
+    this._finish();
+    this._setState('ended', error);
   }
 
-  #finish() {
-    this.#attempt += 1;
-    clearTimeout(this.#timer);
-    for (const off of this.#offs) off();
-    this.#offs = [];
-    this.#closePeer();
-  }
-
-  #closePeer() {
+  /** @override */
+  _closePeer() {
     this.#awaited?.reject(new RedredError('closed', 'the connection was given up'));
-    this.#peer?.close();
-    this.#peer = null;
-    this.#session = null;
-  }
-
-  /**
-   * @param {PublisherState} state
-   * @param {RedredError} [error]
-   */
-  #setState(state, error) {
-    if (state === this.#state) return;
-    this.#state = state;
-    this.emit('state', { state, error });
+    super._closePeer();
   }
 }
 

@@ -1,9 +1,8 @@
 // @ts-check
 /** @file Watching a stream, and going on watching it: set-up, quality, recovery, waiting for the next start. */
 
-import { Backoff } from './backoff.js';
 import { RedredError } from './errors.js';
-import { Emitter } from './events.js';
+import { MediaEnd } from './media_end.js';
 import { Peer } from './peer.js';
 
 /** @typedef {import('./live.js').LiveChannel} LiveChannel */
@@ -33,41 +32,23 @@ const CONNECT_TIMEOUT_MS = 12_000;
  * @property {WatchUnavailable} unavailable a track that this browser cannot decode
  */
 
-/** @extends {Emitter<ViewerEvents>} */
-export class Viewer extends Emitter {
-  #live;
+/** @extends {MediaEnd<ViewerState, ViewerEvents>} */
+export class Viewer extends MediaEnd {
   #quality;
   #audioOnly;
-  /** @type {ViewerState} */
-  #state = 'idle';
-  /** @type {Peer | null} */
-  #peer = null;
-  /** @type {string | null} */
-  #session = null;
   /** Offers and candidates go one after the other. @type {Promise<void>} */
   #turn = Promise.resolve();
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #timer;
-  #backoff = new Backoff();
-  #attempt = 0;
-  /** @type {(() => void)[]} */
-  #offs = [];
 
   /**
    * @param {LiveChannel} live
    * @param {WatchOptions} [options]
    */
   constructor(live, options = {}) {
-    super();
-    this.#live = live;
+    super(live, 'idle');
     this.#quality = options.quality ?? 'auto';
     this.#audioOnly = options.audioOnly ?? false;
     /** Give it to a video element once: its tracks come and go, it stays. */
     this.media = new MediaStream();
-  }
-
-  get state() {
-    return this.#state;
   }
 
   get quality() {
@@ -76,42 +57,42 @@ export class Viewer extends Emitter {
 
   /** Watches from now on, through breaks and pauses, until `stop()`. */
   start() {
-    if (this.#state !== 'idle' && this.#state !== 'stopped') return;
+    if (this.state !== 'idle' && this.state !== 'stopped') return;
     this.#listen();
-    this.#setState('connecting');
-    if (this.#live.active) this.#watch();
+    this._setState('connecting');
+    if (this._live.active) this.#watch();
   }
 
   stop() {
-    if (this.#state === 'idle' || this.#state === 'stopped') return;
-    this.#finish();
-    this.#setState('stopped');
-    if (this.#live.active) this.#live.send('stop_watching', {});
+    if (this.state === 'idle' || this.state === 'stopped') return;
+    this._finish();
+    this._setState('stopped');
+    if (this._live.active) this._live.send('stop_watching', {});
   }
 
   /** @param {Quality} quality */
   async setQuality(quality) {
     this.#quality = quality;
-    if (this.#session !== null) await this.#live.request('set_quality', { quality });
+    if (this._session !== null) await this._live.request('set_quality', { quality });
   }
 
   /** What arrives; null while nothing does. */
   async stats() {
-    return (await this.#peer?.receiverStats()) ?? null;
+    return (await this._peer?.receiverStats()) ?? null;
   }
 
   // Set-up. The server offers: it knows which tracks there are.
 
   #watch() {
-    const attempt = ++this.#attempt;
-    clearTimeout(this.#timer);
-    this.#closePeer();
-    if (!this.#live.state.live) return this.#rest();
-    this.#setState(this.#state === 'playing' || this.#state === 'reconnecting' ? 'reconnecting' : 'connecting');
-    this.#timer = setTimeout(() => this.#again(), CONNECT_TIMEOUT_MS);
+    const attempt = ++this._attempt;
+    clearTimeout(this._timer);
+    this._closePeer();
+    if (!this._live.state.live) return this.#rest();
+    this._setState(this.state === 'playing' || this.state === 'reconnecting' ? 'reconnecting' : 'connecting');
+    this._timer = setTimeout(() => this.#again(), CONNECT_TIMEOUT_MS);
     const data = { quality: this.#quality, ...(this.#audioOnly && { audio_only: true }) };
-    this.#live.request('watch', data).catch((error) => {
-      if (attempt === this.#attempt) this.#handleRefusal(error);
+    this._live.request('watch', data).catch((error) => {
+      if (attempt === this._attempt) this.#handleRefusal(error);
     });
   }
 
@@ -119,21 +100,21 @@ export class Viewer extends Emitter {
   #handleRefusal(error) {
     if (error.code === 'disconnected' || error.code === 'closed') return;
     if (error.code === 'forbidden') {
-      this.#finish();
-      return this.#setState('stopped', error);
+      this._finish();
+      return this._setState('stopped', error);
     }
-    if (error.code === 'not_found' && !this.#live.state.live) return this.#rest();
+    if (error.code === 'not_found' && !this._live.state.live) return this.#rest();
     this.#again();
   }
 
   /** Nothing to watch now; `stream_started` wakes us. */
   #rest() {
-    this.#attempt += 1;
-    clearTimeout(this.#timer);
-    this.#closePeer();
+    this._attempt += 1;
+    clearTimeout(this._timer);
+    this._closePeer();
     this.#syncTracks();
-    this.#backoff.reset();
-    this.#setState('offline');
+    this._backoff.reset();
+    this._setState('offline');
   }
 
   /**
@@ -141,33 +122,32 @@ export class Viewer extends Emitter {
    * @param {string} session
    */
   async #handleOffer(sdp, session) {
-    if (session !== this.#session) {
-      this.#closePeer();
-      this.#session = session;
-      this.#peer = this.#newPeer(session);
+    if (session !== this._session) {
+      this._closePeer();
+      this._take(this.#newPeer(session), session);
     }
-    const peer = this.#peer;
+    const peer = this._peer;
     if (!peer) return;
     const answer = await peer.acceptOffer(sdp);
-    if (peer !== this.#peer) return;
-    await this.#live.request('webrtc_answer', { sdp: answer, session });
-    if (peer === this.#peer) this.#syncTracks();
+    if (peer !== this._peer) return;
+    await this._live.request('webrtc_answer', { sdp: answer, session });
+    if (peer === this._peer) this.#syncTracks();
   }
 
   /** @param {string} session */
   #newPeer(session) {
     const peer = new Peer();
     peer.on('candidate', ({ candidate, mid }) => {
-      this.#live.send('ice_candidate', { candidate, sdp_mid: mid, session });
+      this._live.send('ice_candidate', { candidate, sdp_mid: mid, session });
     });
     peer.on('state', (state) => {
-      if (peer === this.#peer) this.#handlePeerState(state);
+      if (peer === this._peer) this.#handlePeerState(state);
     });
     return peer;
   }
 
   #syncTracks() {
-    const tracks = this.#peer?.receivedTracks() ?? [];
+    const tracks = this._peer?.receivedTracks() ?? [];
     const gone = this.media.getTracks().filter((track) => !tracks.includes(track));
     const added = tracks.filter((track) => !this.media.getTracks().includes(track));
     for (const track of gone) this.media.removeTrack(track);
@@ -178,38 +158,38 @@ export class Viewer extends Emitter {
   // Recovery.
 
   #listen() {
-    const live = this.#live;
-    this.#offs = [
+    const live = this._live;
+    this._offs = [
       live.on('webrtc_offer', ({ sdp, session }) => {
         this.#inTurn(() => this.#handleOffer(sdp, session));
       }),
       live.on('ice_candidate', ({ candidate, sdp_mid, session }) => {
         this.#inTurn(async () => {
-          if (session === this.#session) await this.#peer?.addCandidate(candidate, sdp_mid);
+          if (session === this._session) await this._peer?.addCandidate(candidate, sdp_mid);
         });
       }),
       live.on('media_closed', ({ session, reason }) => {
-        if (session !== this.#session) return;
+        if (session !== this._session) return;
         if (reason === 'stream_ended') return this.#rest();
         this.#again();
       }),
       live.on('stream_started', () => {
-        if (this.#state === 'offline') this.#watch();
+        if (this.state === 'offline') this.#watch();
       }),
       live.on('stream_ended', () => this.#rest()),
       live.on('subscribed', ({ resumed }) => {
-        const isHealthy = resumed && this.#peer?.state === 'connected' && live.state.live;
+        const isHealthy = resumed && this._peer?.state === 'connected' && live.state.live;
         if (!isHealthy) this.#watch();
       }),
       live.on('refused', (error) => {
-        this.#finish();
-        this.#setState('stopped', error);
+        this._finish();
+        this._setState('stopped', error);
       }),
       live.on('quality_changed', (change) => this.emit('quality', change)),
       live.on('watch_unavailable', (what) => this.emit('unavailable', what)),
       live.connection.on('closed', ({ code, reason }) => {
-        this.#finish();
-        this.#setState('stopped', new RedredError('closed', reason, { closeCode: code }));
+        this._finish();
+        this._setState('stopped', new RedredError('closed', reason, { closeCode: code }));
       }),
     ];
   }
@@ -225,51 +205,32 @@ export class Viewer extends Emitter {
   /** @param {RTCPeerConnectionState} state */
   #handlePeerState(state) {
     if (state === 'connected') {
-      clearTimeout(this.#timer);
-      this.#backoff.reset();
-      this.#setState('playing');
+      clearTimeout(this._timer);
+      this._backoff.reset();
+      this._setState('playing');
     }
     if (state === 'disconnected') {
-      clearTimeout(this.#timer);
-      this.#setState('reconnecting');
-      this.#timer = setTimeout(() => this.#again(), DISCONNECTED_MS);
+      clearTimeout(this._timer);
+      this._setState('reconnecting');
+      this._timer = setTimeout(() => this.#again(), DISCONNECTED_MS);
     }
     if (state === 'failed') this.#again();
   }
 
   /** Asks for the stream once more, after a wait that grows. */
   #again() {
-    if (this.#state === 'stopped' || this.#state === 'idle') return;
-    this.#attempt += 1;
-    clearTimeout(this.#timer);
-    if (this.#state !== 'offline') this.#setState('reconnecting');
+    if (this.state === 'stopped' || this.state === 'idle') return;
+    this._attempt += 1;
+    clearTimeout(this._timer);
+    if (this.state !== 'offline') this._setState('reconnecting');
     // Without a way to the server there is nobody to ask; `subscribed` comes when there is.
-    if (!this.#live.active) return;
-    this.#timer = setTimeout(() => this.#watch(), this.#backoff.next());
+    if (!this._live.active) return;
+    this._timer = setTimeout(() => this.#watch(), this._backoff.next());
   }
 
-  #finish() {
-    this.#attempt += 1;
-    clearTimeout(this.#timer);
-    for (const off of this.#offs) off();
-    this.#offs = [];
-    this.#closePeer();
+  /** @override */
+  _finish() {
+    super._finish();
     this.#syncTracks();
-  }
-
-  #closePeer() {
-    this.#peer?.close();
-    this.#peer = null;
-    this.#session = null;
-  }
-
-  /**
-   * @param {ViewerState} state
-   * @param {RedredError} [error]
-   */
-  #setState(state, error) {
-    if (state === this.#state) return;
-    this.#state = state;
-    this.emit('state', { state, error });
   }
 }
