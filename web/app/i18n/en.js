@@ -194,7 +194,7 @@ export const en = {
 
   'fault.unknown': 'Something went wrong. Please try again.',
   'fault.conflict': 'Somebody is already live at this address. Choose another one, or end that stream first.',
-  'fault.forbidden': 'Your token does not allow this.',
+  'fault.forbidden': 'You are not allowed to do that.',
   'fault.not_found': 'That is no longer there.',
   'fault.rate_limited': 'That was a bit too fast. Try again in {wait}.',
   'fault.unauthorized': 'Your token is not accepted here. Please get a new one.',

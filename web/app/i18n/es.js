@@ -195,7 +195,7 @@ export const es = {
 
   'fault.unknown': 'Algo salió mal. Inténtalo de nuevo.',
   'fault.conflict': 'Alguien ya transmite en esta dirección. Elige otra o termina antes esa transmisión.',
-  'fault.forbidden': 'Tu token no permite hacer esto.',
+  'fault.forbidden': 'No tienes permiso para hacer eso.',
   'fault.not_found': 'Eso ya no está.',
   'fault.rate_limited': 'Demasiado rápido. Inténtalo de nuevo en {wait}.',
   'fault.unauthorized': 'Tu token no vale aquí. Pide uno nuevo.',

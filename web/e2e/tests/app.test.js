@@ -1,36 +1,13 @@
 // The pages as people use them: go live in the studio, be found on the home page, be watched, talk, moderate, end.
 
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 
 import { decodes, goesOn, playsSteadily, received } from '../harness/media.js';
+import { fits, isAccessible, picture } from '../harness/pages.js';
 import { suite } from '../harness/suite.js';
 import { until } from '../harness/wait.js';
 
 const { scenario } = suite({ name: 'app' });
-
-const PICTURES = resolve(dirname(fileURLToPath(import.meta.url)), '../../../docs/screenshots');
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-
-/** Writes a picture for the documents, when asked to; otherwise the working tree stays as it is. */
-async function picture(page, name) {
-  if (!process.env.REDRED_SCREENSHOTS) return;
-  mkdirSync(PICTURES, { recursive: true });
-  await page.screenshot({ path: join(PICTURES, `${name}.png`) });
-}
-
-/** Fails on what makes a page hard to use with a keyboard or a screen reader. */
-async function isAccessible(page, what) {
-  await page.evaluate(AXE);
-  const found = await page.evaluate(async () => {
-    const { violations } = await globalThis.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'] });
-    return violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map(({ html }) => html.slice(0, 120)).join(' | ')}`);
-  });
-  assert.deepEqual(found, [], what);
-}
 
 async function studio(open, server, { name, stream, title = 'A test', settle = true, before }) {
   const page = await open({ name: `studio of ${name}` });
@@ -189,8 +166,7 @@ scenario('the pages speak Spanish and fit a phone', async ({ server, open }) => 
   await decodes(phone);
   assert.equal(await phone.getAttribute('html', 'lang'), 'es');
   assert.match(await phone.textContent('#chat h2'), /coment|chat/i);
-  const overflow = await phone.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-  assert.equal(overflow, 0, 'nothing is wider than the phone');
+  await fits(phone);
   await say(phone, 'hola desde el móvil');
   await reads(phone, 'hola desde el móvil');
   await isAccessible(phone, 'watch on a phone');
