@@ -49,12 +49,13 @@ export function signOf(kind) {
  * @param {NotificationItem} item
  * @returns {{ before: string, name: string, after: string }}
  */
-export function sentenceOf({ kind, actor, count, message }) {
+export function sentenceOf({ kind, actor, count, message, target }) {
   const name = actor?.name ?? '';
   if (!KINDS.includes(kind)) return { before: '', name, after: name ? ` ${message}` : message };
   const who = name || t('note.somebody');
   const many = COUNTS_MESSAGES.has(kind) ? count : count - 1;
-  const text = count > 1 ? t(`note.${kind}_many`, { name: '\u0000', n: many }) : t(`note.${kind}`, { name: '\u0000' });
+  const group = typeof target?.title === 'string' ? target.title : t('note.a_group');
+  const text = count > 1 ? t(`note.${kind}_many`, { name: '\u0000', n: many, group }) : t(`note.${kind}`, { name: '\u0000', group });
   const [before = '', after = ''] = text.split('\u0000');
   return { before, name: who, after };
 }
@@ -66,8 +67,15 @@ export function textOf(item) {
 }
 
 /** What was said, when the sentence does not say it. @param {NotificationItem} item */
-export function detailOf({ kind, message }) {
-  return QUOTED.has(kind) ? message : '';
+export function detailOf({ kind, message, actor }) {
+  if (!QUOTED.has(kind)) return '';
+  // Who it was stands in the sentence already.
+  const name = actor?.name ?? '';
+  for (const opening of [`${name} is live`, name]) {
+    if (name && message === opening) return '';
+    if (name && message.startsWith(`${opening}: `)) return message.slice(opening.length + 2);
+  }
+  return message;
 }
 
 /**

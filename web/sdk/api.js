@@ -98,7 +98,7 @@ export async function call(method, path, options = {}, body = undefined) {
     parsed?.detail ?? parsed?.title ?? `${method} ${path} was answered ${response.status}`,
     {
       retryable: response.status >= 500 || response.status === 429,
-      retryAfterMs: retryAfter ? retryAfter * 1000 : undefined,
+      retryAfterMs: parsed?.retry_after_ms ?? (retryAfter ? retryAfter * 1000 : undefined),
       reason: parsed?.reason,
     },
   );

@@ -169,6 +169,8 @@ export class Notifications extends Emitter {
         return this.#showRead(({ id }) => id === data.id);
       case 'mark_all_read':
         return this.#showRead(() => true);
+      case 'preferences_updated':
+        return this.#update({ preferences: data });
       default:
     }
   }

@@ -26,8 +26,8 @@ const PAGE = 50;
 const TYPING_EVERY_MS = 2000;
 /** A pause of this length ends the typing. */
 const TYPING_PAUSE_MS = 3000;
-/** The end of somebody's typing may be lost on a slow line: then it ends by itself. */
-const TYPING_SHOWN_MS = 6000;
+/** The end of somebody's typing may be lost on a slow line: then it ends by itself. Nobody types for longer without a pause. */
+const TYPING_SHOWN_MS = 60_000;
 
 /**
  * Everything in `ChatMessages` is an event of its own; besides these:

@@ -253,6 +253,7 @@ export const en = {
   'kind.stream_live': 'Streams going live',
 
   'note.somebody': 'Somebody',
+  'note.a_group': 'a group',
   'note.like': '{name} liked your post',
   'note.like_many': { one: '{name} and {n} other liked your post', other: '{name} and {n} others liked your post' },
   'note.comment': '{name} commented on your post',
@@ -269,8 +270,8 @@ export const en = {
   'note.follow_back_many': { one: '{name} and {n} other followed you back', other: '{name} and {n} others followed you back' },
   'note.message': '{name} sent you a message',
   'note.message_many': { one: '{name} sent you {n} message', other: '{name} sent you {n} messages' },
-  'note.group_message': '{name} wrote in a group',
-  'note.group_message_many': { one: '{n} new message in a group, the last by {name}', other: '{n} new messages in a group, the last by {name}' },
+  'note.group_message': '{name} wrote in {group}',
+  'note.group_message_many': { one: '{n} new message in {group}, the last by {name}', other: '{n} new messages in {group}, the last by {name}' },
   'note.stream_live': '{name} is live',
   'note.stream_live_many': { one: '{name} and {n} other are live', other: '{name} and {n} others are live' },
 

@@ -257,6 +257,7 @@ export const es = {
   'kind.stream_live': 'Transmisiones que empiezan',
 
   'note.somebody': 'Alguien',
+  'note.a_group': 'un grupo',
   'note.like': 'A {name} le gusta tu publicación',
   'note.like_many': { one: 'A {name} y a {n} persona más les gusta tu publicación', other: 'A {name} y a {n} personas más les gusta tu publicación' },
   'note.comment': '{name} comentó tu publicación',
@@ -273,8 +274,8 @@ export const es = {
   'note.follow_back_many': { one: '{name} y {n} persona más también te siguen', other: '{name} y {n} personas más también te siguen' },
   'note.message': '{name} te envió un mensaje',
   'note.message_many': { one: '{name} te envió {n} mensaje', other: '{name} te envió {n} mensajes' },
-  'note.group_message': '{name} escribió en un grupo',
-  'note.group_message_many': { one: '{n} mensaje nuevo en un grupo, el último de {name}', other: '{n} mensajes nuevos en un grupo, el último de {name}' },
+  'note.group_message': '{name} escribió en {group}',
+  'note.group_message_many': { one: '{n} mensaje nuevo en {group}, el último de {name}', other: '{n} mensajes nuevos en {group}, el último de {name}' },
   'note.stream_live': '{name} está en vivo',
   'note.stream_live_many': { one: '{name} y {n} persona más están en vivo', other: '{name} y {n} personas más están en vivo' },
 

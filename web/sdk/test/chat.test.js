@@ -275,7 +275,13 @@ test('somebody who types is shown until the message, the end, or too long a sile
   tell(server, 'chat_message', message(2), 2);
   assert.deepEqual(names(), []);
   type(true);
-  await clock.advance(6000);
+  await clock.advance(10_000);
+  server.say('ping');
+  assert.deepEqual(names(), ['Ben']);
+  for (let time = 0; time < 5; time += 1) {
+    await clock.advance(10_000);
+    server.say('pong');
+  }
   assert.deepEqual(names(), []);
 });
 

@@ -208,7 +208,7 @@ test('the directory shows who is live', async () => {
 const golden = new URL('../../../signaling/golden/', import.meta.url);
 const OTHERS = new Set([
   ...['connection_established', 'subscribed', 'ack', 'error', 'ping', 'pong', 'draining', 'streams_update', 'chat_update'],
-  ...['unread_count', 'new_notification', 'notification_batch', 'notification_read', 'mark_all_read', 'app_message'],
+  ...['unread_count', 'new_notification', 'notification_batch', 'notification_read', 'mark_all_read', 'preferences_updated', 'app_message'],
 ]);
 
 test('every golden message to a client is understood', { skip: !existsSync(golden) && 'no golden files' }, async () => {
