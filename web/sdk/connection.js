@@ -184,7 +184,7 @@ export class Connection extends Emitter {
   subscribe(channel, options) {
     const known = this.#subscriptions.get(channel);
     if (known) return known;
-    const subscription = new Subscription(channel, (gapped) => this.#sendSubscribe(gapped), options);
+    const subscription = new Subscription(channel, (gapped) => this.#sendSubscribe(gapped), new Backoff(this.#options.random), options);
     this.#subscriptions.set(channel, subscription);
     if (this.#state === 'open') this.#sendSubscribe(subscription);
     return subscription;
@@ -436,13 +436,30 @@ export class Connection extends Emitter {
   #sendSubscribe(subscription) {
     const { channel, position } = subscription;
     const data = position ? { channel, since: position } : { channel };
+    const attempt = this.#attempt;
     this.request('subscribe', data, { channel }).catch((error) => {
       if (this.#subscriptions.get(channel) !== subscription) return;
       if (error.code === 'disconnected' || error.code === 'closed') return;
-      if (error.retryable) return this.#drop(`could not subscribe to ${channel}`);
+      if (error.code === 'timeout') return this.#drop(`no answer to the subscription of ${channel}`);
+      if (error.retryable) return this.#subscribeLater(subscription, attempt, error.retryAfterMs ?? 0);
       this.#subscriptions.delete(channel);
       subscription.emit('refused', error);
     });
+  }
+
+  /**
+   * What is behind one channel may be out of order while the others go on.
+   *
+   * @param {Subscription} subscription
+   * @param {number} attempt
+   * @param {number} atLeastMs
+   */
+  #subscribeLater(subscription, attempt, atLeastMs) {
+    const waitMs = Math.max(atLeastMs, subscription.backoff.next());
+    this.#clock.setTimeout(() => {
+      const isWanted = this.#subscriptions.get(subscription.channel) === subscription && attempt === this.#attempt;
+      if (isWanted && this.#state === 'open' && subscription.isWaiting) this.#sendSubscribe(subscription);
+    }, waitMs);
   }
 
   // Heartbeat and token.

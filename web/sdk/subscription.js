@@ -34,11 +34,13 @@ export class Subscription extends Emitter {
   /**
    * @param {string} channel
    * @param {(subscription: Subscription) => void} onGap asks for what is missing
+   * @param {import('./backoff.js').Backoff} backoff between tries that the server asks to repeat
    * @param {{ sparse?: boolean }} [options]
    */
-  constructor(channel, onGap, { sparse = false } = {}) {
+  constructor(channel, onGap, backoff, { sparse = false } = {}) {
     super();
     this.channel = channel;
+    this.backoff = backoff;
     this.#onGap = onGap;
     this.#isSparse = sparse;
   }
@@ -46,6 +48,11 @@ export class Subscription extends Emitter {
   /** True between `subscribed` and the loss of the connection. */
   get active() {
     return this.#active;
+  }
+
+  /** True while the server owes us an answer: it does not send the channel, or not all of it. */
+  get isWaiting() {
+    return !this.#active || this.#recovering;
   }
 
   /** The last persistent message seen, to go on from; null before the first `subscribed`. */
@@ -67,6 +74,7 @@ export class Subscription extends Emitter {
     }
     this.#active = true;
     this.#recovering = false;
+    this.backoff.reset();
     this.emit('subscribed', subscribed);
   }
 

@@ -346,6 +346,29 @@ test('a token that cannot be had is asked for again', async () => {
   assert.equal(server.sockets.length, 1);
 });
 
+test('a channel that is out of order is asked for again while the others go on', async () => {
+  const { clock, server, connection } = await open();
+  const subscription = connection.subscribe('chats');
+  const refuse = () =>
+    server.say(
+      'error',
+      { code: 'unavailable', message: 'no store', retryable: true },
+      { reply_to: server.sent('subscribe').at(-1).metadata.id },
+    );
+  refuse();
+  await clock.advance(500);
+  assert.equal(server.sent('subscribe').length, 2);
+  refuse();
+  await clock.advance(900);
+  assert.equal(server.sent('subscribe').length, 2, 'the second wait is longer');
+  await clock.advance(100);
+  assert.equal(server.sent('subscribe').length, 3);
+  assert.equal(connection.state, 'open');
+  assert.equal(server.sockets.length, 1);
+  server.say('subscribed', { channel: 'chats', epoch: '', seq: 0, recovered: false, state: {} });
+  assert.ok(subscription.active);
+});
+
 test('closing ends everything and leaves no timer behind', async () => {
   const { clock, server, connection } = await open();
   const reply = connection.request('comment', {});
