@@ -4,8 +4,11 @@
 //! One connection writes, so that writers never wait for each other's locks and many requests share one commit.
 
 mod backend;
+mod chat;
 mod fault;
 mod live;
+mod notifications;
+mod request;
 mod sql;
 mod writer;
 

@@ -42,12 +42,14 @@ macro_rules! migrations {
         [
             include_str!(concat!("migrations/", $folder, "/0001_live.sql")),
             include_str!(concat!("migrations/", $folder, "/0002_health.sql")),
+            include_str!(concat!("migrations/", $folder, "/0003_chat.sql")),
+            include_str!(concat!("migrations/", $folder, "/0004_notifications.sql")),
         ]
     };
 }
 
 /// The same step has the same place in both lists.
-const NAMES: [&str; 2] = ["live", "health"];
+const NAMES: [&str; 4] = ["live", "health", "chat", "notifications"];
 const SQLITE: [&str; NAMES.len()] = migrations!("sqlite");
 const POSTGRES: [&str; NAMES.len()] = migrations!("postgres");
 

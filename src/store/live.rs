@@ -7,21 +7,19 @@ use redred_signaling::store::{
     StreamStarted, StreamState, Timeout,
 };
 
+use super::request::{Stop, to_json};
 use super::sql::{Db, Row};
 
-/// Carries out one request. The outer error is the database's and spoils the transaction, the inner one is an answer.
-pub(super) async fn execute(
-    db: &mut Db,
-    op: &StoreOp,
-) -> sqlx::Result<Result<StoreOk, StoreError>> {
+/// Carries out one request about a stream.
+pub(super) async fn carry_out(db: &mut Db, op: &StoreOp) -> Result<StoreOk, Stop> {
     match op {
         StoreOp::LoadStream { stream, comments } => {
             let state = load(db, stream, *comments).await?;
-            return Ok(Ok(StoreOk::Loaded(state)));
+            return Ok(StoreOk::Loaded(state));
         }
         StoreOp::AddComment(comment) => {
             let stored = add_comment(db, comment).await?;
-            return Ok(Ok(StoreOk::Comment(stored)));
+            return Ok(StoreOk::Comment(stored));
         }
         StoreOp::DeleteComment {
             stream,
@@ -30,7 +28,7 @@ pub(super) async fn execute(
             at_ms,
         } => {
             if !delete_comment(db, stream, id, by, *at_ms).await? {
-                return Ok(Err(StoreError::NotFound));
+                return Err(StoreError::NotFound.into());
             }
         }
         StoreOp::Ban(new) => ban(db, new).await?,
@@ -47,17 +45,16 @@ pub(super) async fn execute(
         }
         StoreOp::SaveSettings { stream, settings } => save_settings(db, stream, settings).await?,
         StoreOp::StreamStarted(started) => stream_started(db, started).await?,
-        StoreOp::Chat(_) | StoreOp::Notifications(_) => {
-            let what = String::from("no such tables");
-            return Ok(Err(StoreError::Unavailable(what)));
-        }
         StoreOp::StreamEnded(ended) => {
             if !stream_ended(db, ended).await? {
-                return Ok(Err(StoreError::NotFound));
+                return Err(StoreError::NotFound.into());
             }
         }
+        StoreOp::Chat(_) | StoreOp::Notifications(_) => {
+            unreachable!("these have tables and functions of their own")
+        }
     }
-    Ok(Ok(StoreOk::Done))
+    Ok(StoreOk::Done)
 }
 
 async fn load(db: &mut Db, stream: &StreamName, comments: usize) -> sqlx::Result<StreamState> {
@@ -256,8 +253,7 @@ async fn save_settings(db: &mut Db, stream: &StreamName, settings: &Settings) ->
 }
 
 async fn stream_started(db: &mut Db, started: &StreamStarted) -> sqlx::Result<()> {
-    let tags =
-        serde_json::to_string(&started.tags).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    let tags = to_json(&started.tags)?;
     db.query(
         "INSERT INTO runs (run, stream, publisher, title, tags, started_at_ms)
          VALUES ($1, $2, $3, $4, $5, $6)

@@ -7,6 +7,53 @@ use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Connection, Decode, Encode, Row as _, Type};
 
+/// A text for each database, which differ only in how a parameter that is a JSON array of texts becomes rows with the
+/// column `value`.
+macro_rules! with_list {
+    ($db:expr, $before:literal, $parameter:literal, $after:literal) => {
+        $db.pick(
+            concat!(
+                $before,
+                "(SELECT value FROM json_each(",
+                $parameter,
+                "))",
+                $after
+            ),
+            concat!(
+                $before,
+                "(SELECT value FROM json_array_elements_text(",
+                $parameter,
+                "::json) AS listed (value))",
+                $after
+            ),
+        )
+    };
+}
+pub(super) use with_list;
+
+/// The same for a JSON array of arrays of two, with the columns `one` and `other`.
+macro_rules! with_pairs {
+    ($db:expr, $before:literal, $parameter:literal, $after:literal) => {
+        $db.pick(
+            concat!(
+                $before,
+                "(SELECT value ->> 0 AS one, value ->> 1 AS other FROM json_each(",
+                $parameter,
+                "))",
+                $after
+            ),
+            concat!(
+                $before,
+                "(SELECT value ->> 0 AS one, value ->> 1 AS other FROM json_array_elements(",
+                $parameter,
+                "::json) AS listed (value))",
+                $after
+            ),
+        )
+    };
+}
+pub(super) use with_pairs;
+
 /// An open connection.
 #[derive(Debug)]
 pub(super) enum Db {
@@ -113,6 +160,14 @@ impl Query<'_> {
         }
     }
 
+    /// Sets a further parameter that only the text for PostgreSQL has.
+    pub(super) fn bind_postgres<'t, T: Storable<'t>>(self, value: T) -> Self {
+        match self {
+            Self::Sqlite(connection, query) => Self::Sqlite(connection, query),
+            Self::Postgres(connection, query) => Self::Postgres(connection, query.bind(value)),
+        }
+    }
+
     /// Sets the next parameter to a moment, a count or a position. What does not fit into 63 bits becomes the largest
     /// number that does.
     pub(super) fn number(self, value: u64) -> Self {
@@ -173,6 +228,11 @@ impl Row {
     /// A moment, a count or a position.
     pub(super) fn number(&self, column: &str) -> sqlx::Result<u64> {
         Ok(unsigned(self.get(column)?))
+    }
+
+    /// The same where there may be none.
+    pub(super) fn optional_number(&self, column: &str) -> sqlx::Result<Option<u64>> {
+        Ok(self.get::<Option<i64>>(column)?.map(unsigned))
     }
 
     /// A value that was checked before it was stored: an id or a name.

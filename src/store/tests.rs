@@ -1,6 +1,7 @@
 //! What is asked of the store, against each database; and what happens when one fails.
 
 mod live;
+mod model;
 mod outage;
 mod postgres;
 
@@ -71,6 +72,15 @@ impl Fixture {
     async fn reopen(self) -> Self {
         self.store.close().await;
         Self::open(self.url, self.directory).await
+    }
+
+    /// Another store of the same kind, with nothing in it.
+    async fn emptied(self) -> Self {
+        self.store.close().await;
+        match self.directory {
+            Some(_) => Self::sqlite().await,
+            None => Self::postgres().await,
+        }
     }
 
     fn submit(&mut self, op: StoreOp) -> StoreId {

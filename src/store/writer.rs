@@ -17,7 +17,7 @@ use crate::metrics::Histogram;
 use super::backend::Backend;
 use super::fault::{Fault, LOST, SLOW, UNFIT, judge};
 use super::sql::Db;
-use super::{Job, Monitor, live};
+use super::{Job, Monitor, request};
 
 /// Requests per transaction. A commit costs a wait for the disk whatever is in it; more than this makes the first ones
 /// wait noticeably for the last.
@@ -209,7 +209,7 @@ async fn transaction(
         db.begin().await.map_err(spoiled)?;
     }
     for (index, job) in batch.iter().enumerate() {
-        let answer = live::execute(db, &job.request.op).await;
+        let answer = request::carry_out(db, &job.request.op).await;
         answers.push(answer.map_err(|error| Failure { index, error })?);
     }
     db.commit().await.map_err(spoiled)?;
