@@ -1,5 +1,6 @@
 //! What is asked of the store, against each database; and what happens when one fails.
 
+mod durability;
 mod live;
 mod model;
 mod outage;
