@@ -122,7 +122,7 @@ impl Identity {
     ///
     /// When the system gives no randomness.
     pub fn generate() -> Self {
-        let crypto = Arc::new(str0m::crypto::from_feature_flags());
+        let crypto = Arc::new(crate::dtls::crypto_provider());
         let certificate = crypto
             .dtls_provider
             .generate_certificate()

@@ -24,7 +24,8 @@
 //!
 //! # Invariants
 //!
-//! - Nothing here reads a clock, opens a socket, starts a thread or takes a lock.
+//! - Nothing here reads a clock, opens a socket, starts a thread or takes a lock. (The DTLS configuration is built once for
+//!   the process, by whoever needs it first.)
 //! - Nothing but `peer.rs` and `peer/negotiation.rs` touches an `Rtc`.
 //! - No egress sequence number is given out twice, and none begins above 65 535.
 //! - No packet is logged; nothing of ours is allocated per packet and viewer, but for a VP9 payload after a switch and the
@@ -42,6 +43,7 @@
 
 pub mod config;
 mod demux;
+mod dtls;
 mod egress;
 pub mod error;
 pub mod event;

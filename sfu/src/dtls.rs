@@ -1,0 +1,144 @@
+//! DTLS for all peers of a process, from one configuration.
+//!
+//! dimpl tests all of its cryptography each time it builds a configuration, which takes longer than everything else about
+//! a join. str0m's provider builds one for each connection; this one builds it once and shares it. Nothing else about it
+//! differs.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use str0m::crypto::dtls::{
+    DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion,
+};
+use str0m::crypto::{CryptoError, CryptoProvider};
+
+/// str0m's cryptography with this provider of DTLS.
+pub(crate) fn crypto_provider() -> CryptoProvider {
+    static PROVIDER: Provider = Provider {
+        config: OnceLock::new(),
+    };
+    CryptoProvider {
+        dtls_provider: &PROVIDER,
+        ..str0m::crypto::from_feature_flags()
+    }
+}
+
+#[derive(Debug)]
+struct Provider {
+    /// Of the first connection; all of a process have the same MTU.
+    config: OnceLock<Arc<dimpl::Config>>,
+}
+
+impl Provider {
+    fn config(&self, mtu: Option<usize>) -> Result<Arc<dimpl::Config>, CryptoError> {
+        let known = self.config.get();
+        if let Some(config) = known.filter(|config| mtu.is_none_or(|mtu| config.mtu() == mtu)) {
+            return Ok(config.clone());
+        }
+        // ICE has verified the way back when DTLS begins, so cookies would verify it twice.
+        let mut builder = dimpl::Config::builder().use_server_cookie(false);
+        if let Some(mtu) = mtu {
+            builder = builder.mtu(mtu);
+        }
+        let config = builder
+            .build()
+            .map_err(|error| CryptoError::Other(format!("DTLS configuration: {error}")))?;
+        let config = Arc::new(config);
+        // Where one is known already, this is for another MTU, and is not kept.
+        let _ = self.config.set(config.clone());
+        Ok(config)
+    }
+}
+
+impl DtlsProvider for Provider {
+    fn generate_certificate(&self) -> Option<DtlsCert> {
+        let generated = dimpl::certificate::generate_self_signed_certificate();
+        generated.ok()
+    }
+
+    fn new_dtls(
+        &self,
+        cert: &DtlsCert,
+        now: Instant,
+        version: DtlsVersion,
+        mtu: Option<usize>,
+    ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
+        let (config, cert) = (self.config(mtu)?, cert.clone());
+        let dtls = match version {
+            DtlsVersion::Dtls12 => dimpl::Dtls::new_12(config, cert, now),
+            DtlsVersion::Dtls13 => dimpl::Dtls::new_13(config, cert, now),
+            DtlsVersion::Auto => dimpl::Dtls::new_auto(config, cert, now),
+            _ => return Err(CryptoError::Other(format!("no DTLS {version}"))),
+        };
+        Ok(Box::new(Instance(dtls)))
+    }
+}
+
+struct Instance(dimpl::Dtls);
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Instance")
+    }
+}
+
+impl DtlsInstance for Instance {
+    fn set_active(&mut self, active: bool) {
+        self.0.set_active(active);
+    }
+
+    fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
+        self.0.handle_packet(packet)
+    }
+
+    fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
+        self.0.poll_output(buf)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
+        self.0.handle_timeout(now)
+    }
+
+    fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
+        self.0.send_application_data(data)
+    }
+
+    fn is_active(&self) -> bool {
+        self.0.is_active()
+    }
+
+    fn protocol_version(&self) -> Option<ProtocolVersion> {
+        self.0.protocol_version()
+    }
+
+    fn is_closing(&self) -> bool {
+        self.0.is_closing()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    fn close(&mut self) -> Result<(), DtlsImplError> {
+        self.0.close()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_share_a_configuration_unless_their_mtu_differs() {
+        let provider = Provider {
+            config: OnceLock::new(),
+        };
+        let config = |mtu| provider.config(Some(mtu)).expect("a good MTU");
+        let first = config(1_200);
+        assert!(Arc::ptr_eq(&first, &config(1_200)));
+        assert_eq!(config(1_000).mtu(), 1_000);
+        assert!(Arc::ptr_eq(&first, &config(1_200)), "the first is kept");
+        assert!(!first.use_server_cookie());
+        assert!(provider.config(Some(1)).is_err());
+    }
+}
