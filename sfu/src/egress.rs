@@ -52,7 +52,7 @@ impl Egress {
             pt,
             egress.seq_no,
             egress.timestamp,
-            packet.arrived,
+            packet.captured,
             egress.payload,
         )
         .marker(egress.marker)

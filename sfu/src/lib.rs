@@ -41,6 +41,7 @@
     )
 )]
 
+mod clock;
 pub mod config;
 mod demux;
 mod dtls;

@@ -1,12 +1,13 @@
 //! The ingress half of a peer: which packets belong to which track and layer, and how the link fares.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 use str0m::format::PayloadParams;
 use str0m::media::{Mid, Pt};
-use str0m::rtp::Ssrc;
+use str0m::rtp::{RtpPacket, Ssrc};
 
+use crate::clock::{Clock, Report};
 use crate::event::Kind;
 use crate::forward::dependency::{Descriptor, structure as dependency};
 use crate::forward::packet::{Packet, SourceId};
@@ -23,6 +24,7 @@ pub(crate) struct Publisher {
     routes: SmallVec<[Route; 4]>,
     /// Of the sources that send dependency descriptors.
     dependencies: SmallVec<[(SourceId, dependency::Reader); 1]>,
+    clock: Clock,
     pub(crate) link: Link,
 }
 
@@ -129,6 +131,20 @@ impl Publisher {
             packet.meta.spatial = Some(frame.spatial);
             packet.meta.sizes = frame.sizes.or(packet.meta.sizes);
         }
+    }
+
+    /// When a packet was captured, in our time.
+    pub(crate) fn captured(&mut self, kind: Kind, rtp: &RtpPacket) -> Instant {
+        let rate = match kind {
+            Kind::Audio => 48_000,
+            Kind::Video => 90_000,
+        };
+        let report = rtp.last_sender_info.map(|info| Report {
+            time: info.ntp_time,
+            timestamp: info.rtp_time.numer() as u32,
+        });
+        let timestamp = rtp.header.timestamp;
+        self.clock.captured(rtp.timestamp, timestamp, rate, report)
     }
 
     /// The track published on a media line.

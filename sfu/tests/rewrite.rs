@@ -95,6 +95,7 @@ fn arrivals(script: &Script, source: SourceId, seq_no: u64, start: Instant) -> V
             payload: Arc::from([0u8; 2]),
             extensions: ExtensionValues::default(),
             arrived: start + Duration::from_millis(33 * frames),
+            captured: start + Duration::from_millis(33 * frames),
             meta: Meta::default(),
         };
         if step.is_duplicated {
@@ -208,6 +209,7 @@ proptest! {
                 payload: Arc::from([0u8; 2]),
                 extensions: ExtensionValues::default(),
                 arrived: start,
+                captured: start,
                 meta: Meta::default(),
             };
             if let Some(egress) = rewriter.rewrite(&packet) {
@@ -244,6 +246,7 @@ proptest! {
                     payload: Arc::from(payload),
                     extensions: ExtensionValues::default(),
                     arrived: start,
+                    captured: start,
                     meta: codec::inspect(Codec::Vp9, &payload, None),
                 };
                 let egress = rewriter.rewrite(&packet).expect("in order");

@@ -84,6 +84,7 @@ impl Camera {
             payload: Arc::from(payload),
             extensions: ExtensionValues::default(),
             arrived: self.start + Duration::from_micros(self.frame * 33_333 + slot as u64 * 1_000),
+            captured: self.start + Duration::from_micros(self.frame * 33_333 + slot as u64 * 1_000),
         }
     }
 }

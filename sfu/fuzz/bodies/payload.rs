@@ -73,6 +73,7 @@ pub(crate) fn run(data: &[u8]) {
             payload: Arc::from(record.payload),
             extensions,
             arrived: start + Duration::from_millis(u64::from(ticks >> 8)),
+            captured: start + Duration::from_millis(u64::from(ticks >> 8)),
             meta,
         };
 

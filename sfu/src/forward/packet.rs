@@ -39,6 +39,8 @@ pub struct Packet {
     pub extensions: ExtensionValues,
     /// When it arrived.
     pub arrived: Instant,
+    /// When it was captured, as far as the publisher tells, in the clock that sound and pictures share.
+    pub captured: Instant,
     /// What its payload says.
     pub meta: Meta,
 }

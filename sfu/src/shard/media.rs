@@ -40,10 +40,13 @@ impl Shard {
         let trap = &self.trap;
         let packet = fault::contain(|| {
             trap.spring(id.key, Fault::Packet);
+            let Role::Publisher(publisher) = &mut peer.role else {
+                return packet(route, rtp);
+            };
+            let captured = publisher.captured(route.kind, &rtp);
             let mut packet = packet(route, rtp);
-            if let Role::Publisher(publisher) = &mut peer.role {
-                publisher.read_dependency(&mut packet);
-            }
+            packet.captured = captured;
+            publisher.read_dependency(&mut packet);
             packet
         });
         let Some(packet) = packet else {
@@ -571,6 +574,7 @@ fn packet(route: Route, rtp: RtpPacket) -> Packet {
         payload: rtp.payload,
         extensions,
         arrived: rtp.timestamp,
+        captured: rtp.timestamp,
         meta,
     }
 }

@@ -33,6 +33,8 @@ pub struct Publishing {
     pub layering: Option<Layering>,
     /// Whether the sound is sent as RED (RFC 2198), each packet with that before.
     pub red: bool,
+    /// How long after their capture pictures are sent; sound is sent at once.
+    pub encoding: Duration,
 }
 
 impl Default for Publishing {
@@ -45,6 +47,7 @@ impl Default for Publishing {
             picture_packets: 2,
             layering: None,
             red: false,
+            encoding: Duration::ZERO,
         }
     }
 }
@@ -115,6 +118,8 @@ struct Encoder {
     frame: u32,
     wants_keyframe: bool,
     is_sending: bool,
+    /// What its pictures take.
+    encoding: Duration,
     layering: Option<Layering>,
     /// How many spatial layers are sent, and how many were in the last picture.
     spatial: u8,
@@ -126,8 +131,10 @@ impl Camera {
     pub(super) fn new(key: PeerKey, now: Instant, seed: u64, publishing: Publishing) -> Self {
         let seed = seed ^ key.0 << 32;
         let mut random = Random::new(seed);
-        let layering = publishing.layering;
-        let mut encoder = |rid| Encoder::new(&mut random, rid, layering);
+        let Publishing {
+            layering, encoding, ..
+        } = publishing;
+        let mut encoder = |rid| Encoder::new(&mut random, rid, layering, encoding);
         let layers = match publishing.rids.as_slice() {
             [] => vec![encoder(None)],
             rids => rids.iter().map(|rid| encoder(Some(*rid))).collect(),
@@ -157,7 +164,7 @@ impl Camera {
                 };
                 let mid = changes.add_media(media, Direction::SendOnly, None, None, None);
                 let mut random = Random::new(self.seed ^ (1 + self.extras.len() as u64));
-                let encoder = Encoder::new(&mut random, None, None);
+                let encoder = Encoder::new(&mut random, None, None, self.publishing.encoding);
                 self.extras.push((mid, kind, encoder));
             }
             Change::Remove(kind) => {
@@ -322,7 +329,12 @@ impl Camera {
 }
 
 impl Encoder {
-    fn new(random: &mut Random, rid: Option<&'static str>, layering: Option<Layering>) -> Self {
+    fn new(
+        random: &mut Random,
+        rid: Option<&'static str>,
+        layering: Option<Layering>,
+        encoding: Duration,
+    ) -> Self {
         Self {
             rid,
             seq_no: random.bits() >> 48,
@@ -330,6 +342,7 @@ impl Encoder {
             frame: random.bits() as u32 & 0xff,
             wants_keyframe: true,
             is_sending: true,
+            encoding,
             layering,
             spatial: layering.map_or(1, |layering| layering.layers),
             last_spatial: 0,
@@ -366,6 +379,7 @@ impl Encoder {
         let Some(stream) = direct.stream_tx_by_mid(mid, self.rid.map(Rid::from)) else {
             return;
         };
+        let captured = if is_sound { now } else { now - self.encoding };
         let layering = self.layering.filter(|_| !is_sound);
         let sizes = layering.map_or(vec![(320 << layer, 180 << layer)], Layering::sizes);
         let spatial = if layering.is_some() { self.spatial } else { 1 };
@@ -394,7 +408,7 @@ impl Encoder {
                 pt,
                 self.seq_no.into(),
                 self.timestamp,
-                now,
+                captured,
                 payload(codec, tag, &sizes),
             )
             .marker(is_end && !is_sound)

@@ -1,7 +1,7 @@
 //! Pictures that carry their number, and a judge of what arrives of them.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use str0m::rtp::SeqNo;
 
@@ -180,6 +180,8 @@ pub struct Received {
     pub payload: Arc<[u8]>,
     /// Whether it is RED.
     pub is_red: bool,
+    /// When it was captured, as the sender reports of its SSRC tell.
+    pub captured: Option<SystemTime>,
     pub(super) tag: Option<Tag>,
 }
 
@@ -334,6 +336,7 @@ mod tests {
             picture: None,
             payload: Arc::from([]),
             is_red: false,
+            captured: None,
             tag: Some(tag),
         }
     }

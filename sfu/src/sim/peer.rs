@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind};
@@ -406,6 +406,7 @@ impl Peer {
             picture,
             payload: packet.payload.clone(),
             is_red,
+            captured: captured(packet),
             tag: Tag::read(&packet.payload),
         });
     }
@@ -421,6 +422,22 @@ impl Peer {
         if camera.shoot(&mut self.rtc, now) {
             self.wake(now);
         }
+    }
+}
+
+/// What the last sender report of a packet's SSRC makes of its RTP timestamp.
+fn captured(packet: &RtpPacket) -> Option<SystemTime> {
+    let report = packet.last_sender_info?;
+    let since = packet
+        .header
+        .timestamp
+        .wrapping_sub(report.rtp_time.numer() as u32);
+    let rate = f64::from(packet.time.frequency().get());
+    let seconds = f64::from(since.cast_signed()) / rate;
+    let passed = Duration::from_secs_f64(seconds.abs());
+    match seconds < 0.0 {
+        true => report.ntp_time.checked_sub(passed),
+        false => report.ntp_time.checked_add(passed),
     }
 }
 

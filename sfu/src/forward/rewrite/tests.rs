@@ -21,6 +21,7 @@ fn packet(start: Instant, source: u64, seq_no: u64, timestamp: u32, ms: u64) -> 
         payload: Arc::from([0u8; 4]),
         extensions: ExtensionValues::default(),
         arrived: start + Duration::from_millis(ms),
+        captured: start + Duration::from_millis(ms),
         meta: Default::default(),
     }
 }

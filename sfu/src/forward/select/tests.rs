@@ -35,6 +35,7 @@ fn packet(slot: u8, source: u64, keyframe: bool) -> Packet {
         payload: Arc::from([0u8; 4]),
         extensions: ExtensionValues::default(),
         arrived: Instant::now(),
+        captured: Instant::now(),
         meta: Meta {
             keyframe,
             ..Meta::default()
