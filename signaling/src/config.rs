@@ -39,6 +39,7 @@ impl Default for Config {
                 abuse_forgiven_per_second: 2,
                 max_subscriptions: 32,
                 max_watches: 8,
+                max_publishing: 8,
                 drain_delay_min: Duration::from_millis(500),
                 drain_spread: Duration::from_secs(10),
             },
@@ -70,6 +71,7 @@ impl Default for Config {
                 wait_max: Duration::from_secs(30),
                 waiting_max: 1000,
                 pending_media_requests_max: 8,
+                remembered_resources: 4096,
             },
             chat: Chat {
                 recent_comments: 50,
@@ -80,6 +82,7 @@ impl Default for Config {
                 reactions_interval: Duration::from_millis(500),
                 reaction_kinds_max: 16,
                 pending_writes_max: 1024,
+                waiting_repeats_max: 8,
                 remembered_client_ids: 512,
                 remembered_writers: 4096,
                 slow_mode_max: Duration::from_secs(600),
@@ -177,6 +180,8 @@ pub struct Session {
     pub max_subscriptions: usize,
     /// Streams that one session watches at a time. At the limit: `conflict`.
     pub max_watches: usize,
+    /// Streams that one session publishes, or is about to, at a time. At the limit: `conflict`.
+    pub max_publishing: usize,
     /// The shortest `reconnect_after_ms` when draining: time for the process to be replaced.
     pub drain_delay_min: Duration,
     /// Over how long reconnections are spread beyond that.
@@ -251,6 +256,9 @@ pub struct Live {
     pub waiting_max: usize,
     /// Requests about one connection that wait for the media plane. At the limit: `rate_limited`.
     pub pending_media_requests_max: usize,
+    /// WHIP and WHEP resources that are gone but still answer a DELETE, for clients close the connection first and send
+    /// DELETE then. At the limit the one that went longest ago is forgotten, and answers `not_found`.
+    pub remembered_resources: usize,
 }
 
 /// Comments, reactions and their moderation.
@@ -272,6 +280,9 @@ pub struct Chat {
     pub reaction_kinds_max: usize,
     /// Writes of one stream that wait for the store. At the limit: `unavailable`.
     pub pending_writes_max: usize,
+    /// Repeats of one comment that wait for its store reply: a client that sends more is not retrying. At the limit:
+    /// `rate_limited`.
+    pub waiting_repeats_max: usize,
     /// Comments whose `client_id` is remembered per stream; older repeats are recognised by the store.
     pub remembered_client_ids: usize,
     /// Writers whose pace is remembered per stream. At the limit the one who wrote longest ago is forgotten.

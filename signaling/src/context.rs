@@ -79,10 +79,10 @@ pub(crate) enum Awaiting {
 impl Context {
     pub(crate) fn new(config: Config, seed: [u8; 32]) -> Self {
         Self {
-            config,
             rng: ChaCha20Rng::from_seed(seed),
             sessions: Sessions::new(),
-            peers: Peers::new(),
+            peers: Peers::new(config.live.remembered_resources),
+            config,
             outputs: VecDeque::new(),
             writes: HashMap::new(),
             next_store_id: 1,
@@ -200,10 +200,8 @@ impl Context {
                     ..Metadata::default()
                 },
             );
-            if let Some(session) = self.sessions.get_mut(key)
-                && session.watches.get(&peer.stream) == Some(&media)
-            {
-                session.watches.remove(&peer.stream);
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.forget_peer(&peer.stream, media, peer.side);
             }
         }
         Some(peer)

@@ -8,9 +8,6 @@ use crate::id::{RequestId, StreamName, UserId};
 use crate::media::{MediaId, Selection};
 use crate::session::Key;
 
-/// Resources that are gone but still answer a DELETE: clients close the connection first and send DELETE then.
-const TOMBSTONES_MAX: usize = 4096;
-
 /// Who is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Requester {
@@ -129,10 +126,12 @@ pub(crate) struct Peers {
     next: u64,
     tombstones: HashMap<String, Tombstone>,
     buried: VecDeque<String>,
+    tombstones_max: usize,
 }
 
 impl Peers {
-    pub(crate) fn new() -> Self {
+    /// No connections, and room to remember some that are gone.
+    pub(crate) fn new(tombstones_max: usize) -> Self {
         Self {
             peers: BTreeMap::new(),
             by_wire_id: HashMap::new(),
@@ -141,6 +140,7 @@ impl Peers {
             next: 1,
             tombstones: HashMap::new(),
             buried: VecDeque::new(),
+            tombstones_max,
         }
     }
 
@@ -216,7 +216,7 @@ impl Peers {
             };
             self.tombstones.insert(peer.wire_id.clone(), tombstone);
             self.buried.push_back(peer.wire_id.clone());
-            if self.buried.len() > TOMBSTONES_MAX
+            if self.buried.len() > self.tombstones_max
                 && let Some(oldest) = self.buried.pop_front()
             {
                 self.tombstones.remove(&oldest);

@@ -12,6 +12,7 @@ use crate::grants::Caller;
 use crate::id::{Channel, SessionId, StreamName};
 use crate::media::MediaId;
 use crate::outbox::Outbox;
+use crate::peers::Side;
 use crate::rate_limit::Bucket;
 use crate::time::Now;
 
@@ -50,8 +51,9 @@ pub(crate) struct Session {
     pub(crate) subscriptions: BTreeSet<Channel>,
     /// What it watches, by stream.
     pub(crate) watches: BTreeMap<StreamName, MediaId>,
-    /// Streams on which it publishes or is about to.
-    pub(crate) publishing: BTreeSet<StreamName>,
+    /// Streams on which it publishes or is about to, with the number of its connections there: two while one replaces
+    /// the other.
+    pub(crate) publishing: BTreeMap<StreamName, usize>,
     /// An open `refresh_token`, with the id of the request.
     pub(crate) verifying: Option<Option<String>>,
     /// The moment its timer is set to.
@@ -105,9 +107,27 @@ impl Session {
             abuse: Bucket::per_second(limits.abuse_forgiven_per_second, limits.abuse_budget, at),
             subscriptions: BTreeSet::new(),
             watches: BTreeMap::new(),
-            publishing: BTreeSet::new(),
+            publishing: BTreeMap::new(),
             verifying: None,
             scheduled: None,
+        }
+    }
+
+    /// One of its connections is gone.
+    pub(crate) fn forget_peer(&mut self, stream: &StreamName, media: MediaId, side: Side) {
+        match side {
+            Side::Viewer if self.watches.get(stream) == Some(&media) => {
+                self.watches.remove(stream);
+            }
+            Side::Viewer => {}
+            Side::Publisher => {
+                if let Some(count) = self.publishing.get_mut(stream) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.publishing.remove(stream);
+                    }
+                }
+            }
         }
     }
 

@@ -47,6 +47,8 @@ pub struct World {
     pub store_fails_after: Option<u32>,
     /// While set, the store does what it is asked and its answers wait for [`World::run`] without it.
     pub is_store_held: bool,
+    /// While set, the media plane's answers wait for [`World::run`] without it.
+    pub is_media_held: bool,
     /// While set, publications wait for [`World::run`] without it.
     pub is_broker_held: bool,
     /// While set, the media plane refuses offers with this.
@@ -86,6 +88,7 @@ impl World {
             is_store_mute: false,
             store_fails_after: None,
             is_store_held: false,
+            is_media_held: false,
             is_broker_held: false,
             refusal: None,
             closed: BTreeMap::new(),
@@ -287,7 +290,9 @@ impl World {
                 && let Some(reply) = self.store_replies.pop_front()
             {
                 self.hub.handle_store(self.now, reply);
-            } else if let Some(reply) = self.media_replies.pop_front() {
+            } else if !self.is_media_held
+                && let Some(reply) = self.media_replies.pop_front()
+            {
                 self.hub.handle_media(self.now, reply);
             } else {
                 break;

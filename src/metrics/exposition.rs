@@ -120,6 +120,16 @@ impl Readings<'_> {
                 "Messages refused for their pace.",
                 hub.rate_limited,
             ),
+            counter(
+                "redred_ws_bad_messages_total",
+                "Messages refused as malformed.",
+                hub.bad_messages,
+            ),
+            counter(
+                "redred_ws_limits_hit_total",
+                "Requests refused because a queue or table of the hub was full.",
+                hub.limits_hit,
+            ),
             counters(
                 "redred_ws_closes_total",
                 "Sessions the server closed, by reason.",
@@ -157,6 +167,16 @@ impl Readings<'_> {
                 "redred_live_publisher_returns_total",
                 "Publishers that came back within the grace time.",
                 hub.publisher_returns,
+            ),
+            counter(
+                "redred_live_publish_conflicts_total",
+                "Publishers refused because another one was present.",
+                hub.publish_conflicts,
+            ),
+            counter(
+                "redred_live_moderations_total",
+                "Kicks, bans, unbans and timeouts carried out.",
+                hub.moderations,
             ),
             counter(
                 "redred_live_token_expiries_total",

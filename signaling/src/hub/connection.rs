@@ -218,7 +218,7 @@ impl Hub {
                 live.close_viewer(context, now, media, "session over");
             });
         }
-        for stream in publishing {
+        for stream in publishing.into_keys() {
             self.with_live(&stream, |live, context| {
                 if is_cut {
                     live.close_publisher_of(context, now, key, "session over");
@@ -321,7 +321,7 @@ impl Hub {
         });
         let mut streams: std::collections::BTreeSet<StreamName> = subscribed.collect();
         streams.extend(session.watches.keys().cloned());
-        streams.extend(session.publishing.iter().cloned());
+        streams.extend(session.publishing.keys().cloned());
         self.chat.handle_new_grants(&mut self.context, now, key);
         for stream in streams {
             self.with_live(&stream, |live, context| {

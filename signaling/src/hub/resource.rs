@@ -57,6 +57,7 @@ impl Hub {
         }
         if peer.pending.len() >= limit {
             let wait = Duration::from_secs(1);
+            self.context.stats.limits_hit += 1;
             return Err(Error::rate_limited("too many open requests", wait));
         }
         let is_granted = match kind {

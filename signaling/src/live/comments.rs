@@ -21,9 +21,6 @@ use crate::session::Key;
 use crate::store::{Comment, Role, Settings, StoreError, StoreId, StoreOk, StoreOp};
 use crate::time::{Now, rfc3339};
 
-/// Repeats of one comment that may wait for its store reply; a client that sends more than this is not retrying.
-const WAITING_REPEATS_MAX: usize = 8;
-
 /// The newest comments of a stream, and how fast people write.
 #[derive(Debug, Default)]
 pub(crate) struct Comments {
@@ -461,7 +458,8 @@ fn repeat(
             if let Some(Waiting::Live(_, Then::Comment { requesters, .. })) =
                 context.writes.get_mut(open)
             {
-                if requesters.len() >= WAITING_REPEATS_MAX {
+                if requesters.len() > context.config.chat.waiting_repeats_max {
+                    context.stats.limits_hit += 1;
                     let wait = Duration::from_secs(1);
                     return Err(Error::rate_limited("the comment is being stored", wait));
                 }

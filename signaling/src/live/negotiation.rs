@@ -30,9 +30,18 @@ impl Live {
         let (stream, user) = (self.stream.clone(), caller.user.clone());
         let peer = Peer::new(stream, side, owner, user, wire_id, etag);
         let media = context.peers.insert(peer);
-        if owner == Owner::Http {
-            let expires_at = now.mono_at(caller.expires_at_ms);
-            context.peers.extend(media, expires_at);
+        match owner {
+            Owner::Http => {
+                let expires_at = now.mono_at(caller.expires_at_ms);
+                context.peers.extend(media, expires_at);
+            }
+            Owner::Session(key) => {
+                if side == Side::Publisher
+                    && let Some(session) = context.sessions.get_mut(key)
+                {
+                    *session.publishing.entry(self.stream.clone()).or_default() += 1;
+                }
+            }
         }
         media
     }

@@ -34,6 +34,16 @@ impl Live {
             return Err(draining());
         }
         self.check_other_session(context, now, key)?;
+        let limit = context.config.session.max_publishing;
+        let is_full = context.sessions.get(key).is_some_and(|session| {
+            session.publishing.len() >= limit && !session.publishing.contains_key(&self.stream)
+        });
+        if is_full {
+            context.stats.limits_hit += 1;
+            return Err(Error::conflict(format!(
+                "at most {limit} streams at a time"
+            )));
+        }
         let title = start.title.into_string();
         let tags = start
             .tags
@@ -47,9 +57,6 @@ impl Live {
         let media = self.new_peer(context, now, &caller, side, owner, wire_id.clone());
         if let Some(run) = &mut self.run {
             run.reserved = Some(media);
-        }
-        if let Some(session) = context.sessions.get_mut(key) {
-            session.publishing.insert(self.stream.clone());
         }
         let stream_id = Value::from(self.stream.as_str());
         let data = object([("stream_id", stream_id), ("session", Value::from(wire_id))]);
@@ -124,6 +131,7 @@ impl Live {
         }
         if peer.pending.len() >= limit {
             let wait = std::time::Duration::from_secs(1);
+            context.stats.limits_hit += 1;
             return Err(Error::rate_limited("too many open offers", wait));
         }
         peer.pending.push_back(Pending {

@@ -1,7 +1,7 @@
 //! Reactions: counted, and told as counts.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::broker::Audience;
 use crate::config;
@@ -53,7 +53,7 @@ impl Live {
         let is_new = !counts.contains_key(&emoji);
         if is_new && counts.len() >= context.config.chat.reaction_kinds_max {
             context.stats.limits_hit += 1;
-            let wait = Duration::from_millis(500);
+            let wait = context.config.chat.reactions_interval;
             return Err(Error::rate_limited("too many different reactions", wait));
         }
         let count = counts.entry(emoji).or_default();

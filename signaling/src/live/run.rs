@@ -13,7 +13,6 @@ use crate::message::live::{
     EndReason, StreamEnded, StreamStarted, StreamStats, StreamUpdated, TracksChanged,
 };
 use crate::notifications::Notice;
-use crate::peers::Owner;
 use crate::store::{self, StoreOp};
 use crate::time::{Now, millis};
 
@@ -208,12 +207,6 @@ impl Live {
             .into_iter()
             .flatten()
         {
-            if let Some(peer) = context.peers.get(media)
-                && let Owner::Session(key) = peer.owner
-                && let Some(session) = context.sessions.get_mut(key)
-            {
-                session.publishing.remove(&self.stream);
-            }
             context.forget_peer(now, media, "stream_ended");
         }
         if let Some(started) = run.started {

@@ -80,6 +80,9 @@ impl Live {
         if !self.is_live() {
             return Err(not_live());
         }
+        if before.is_none() {
+            self.check_room(context)?;
+        }
         if is_full {
             context.stats.limits_hit += 1;
             return Err(Error::conflict("this session watches too many streams"));
@@ -109,12 +112,17 @@ impl Live {
         Ok(())
     }
 
-    /// Who may not watch, and when nobody more may.
-    fn check_viewer(&self, context: &mut Context, now: Now, caller: &Caller) -> Result<(), Error> {
+    /// Who may not watch, and when nobody may.
+    fn check_viewer(&self, context: &Context, now: Now, caller: &Caller) -> Result<(), Error> {
         self.admit(now, caller)?;
         if context.is_draining {
             return Err(draining());
         }
+        Ok(())
+    }
+
+    /// Whether one more may watch.
+    fn check_room(&self, context: &mut Context) -> Result<(), Error> {
         if self.viewers.media.len() >= context.config.live.max_viewers {
             context.stats.limits_hit += 1;
             return Err(Error::unavailable(
@@ -136,6 +144,7 @@ impl Live {
     ) -> Result<(), Error> {
         self.check_viewer(context, now, &caller)?;
         if self.is_live() {
+            self.check_room(context)?;
             let wire_id = context.random_id();
             let media = self.add_viewer(context, now, &caller, Owner::Http, wire_id);
             if let Some(peer) = context.peers.get_mut(media) {
