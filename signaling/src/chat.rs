@@ -454,13 +454,13 @@ impl Chat {
                 context.stats.presence_changes += 1;
                 self.rename(&user.id, &user.name);
                 see(context, &user, now.wall_ms);
-                self.tell_presence(context, now, &user.id);
+                self.tell_presence(context, now, &user.id, None);
             }
         }
     }
 
     /// A session has none any more.
-    pub(crate) fn handle_detached(&mut self, context: &mut Context, now: Now, key: Key) {
+    pub(crate) fn handle_detached(&mut self, context: &Context, now: Now, key: Key) {
         if let Some(session) = context.sessions.get(key) {
             self.people.detach(now, &session.caller.user.id, key);
         }
@@ -477,8 +477,16 @@ impl Chat {
         }
     }
 
-    /// Tells the rooms of a user that they came or went.
-    fn tell_presence(&mut self, context: &mut Context, now: Now, user: &UserId) {
+    /// Tells the rooms of a user that they came or went, and the lists of those who have a direct room with them.
+    fn tell_presence(
+        &mut self,
+        context: &mut Context,
+        now: Now,
+        user: &UserId,
+        last_seen_ms: Option<u64>,
+    ) {
+        let presence = self.people.view(now, user, last_seen_ms);
+        self.list.tell_presence(context, now, presence);
         let rooms = self.rooms_of.get(user).cloned().unwrap_or_default();
         for id in rooms {
             self.with_room(context, now, &id, |room, turn| {
@@ -500,7 +508,7 @@ impl Chat {
                     member.last_seen_ms = Some(left_ms);
                 }
             }
-            self.tell_presence(context, now, &user.id);
+            self.tell_presence(context, now, &user.id, Some(left_ms));
         }
     }
 
@@ -517,6 +525,9 @@ impl Chat {
             if let Slot::Loading { is_overtaken, .. } = slot {
                 *is_overtaken = true;
             }
+        }
+        if on {
+            self.list.hide(context, now, user, blocked);
         }
         let nowhere = BTreeSet::new();
         let mine = self.rooms_of.get(user).unwrap_or(&nowhere);
@@ -709,7 +720,31 @@ fn ask_of(message: ClientMessage, user: &UserId) -> Result<Ask, Error> {
             user: set.user_id,
             role: set.role,
         }),
-        _ => {
+        ClientMessage::Subscribe(_)
+        | ClientMessage::Unsubscribe(_)
+        | ClientMessage::Ping(_)
+        | ClientMessage::Pong(_)
+        | ClientMessage::RefreshToken(_)
+        | ClientMessage::StartStream(_)
+        | ClientMessage::EndStream(_)
+        | ClientMessage::WebrtcOffer(_)
+        | ClientMessage::WebrtcAnswer(_)
+        | ClientMessage::IceCandidate(_)
+        | ClientMessage::Watch(_)
+        | ClientMessage::StopWatching(_)
+        | ClientMessage::SetQuality(_)
+        | ClientMessage::Comment(_)
+        | ClientMessage::DeleteComment(_)
+        | ClientMessage::Kick(_)
+        | ClientMessage::Ban(_)
+        | ClientMessage::Unban(_)
+        | ClientMessage::Timeout(_)
+        | ClientMessage::SlowMode(_)
+        | ClientMessage::PinComment(_)
+        | ClientMessage::SetRole(_)
+        | ClientMessage::Reaction(_)
+        | ClientMessage::NotificationRead(_)
+        | ClientMessage::MarkAllRead(_) => {
             let what = "this type is not about a room";
             return Err(Error::new(ErrorCode::UnknownType, what));
         }

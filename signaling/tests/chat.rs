@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use redred_signaling::api::{Reply, Request};
+use redred_signaling::hub::Reason;
 use redred_signaling::sim::{World, viewer, with_grants};
 use redred_signaling::store::StoreOp;
 use redred_signaling::store::chat::{Attachment, ChatOp, RoomKind};
@@ -373,7 +374,9 @@ fn a_message_ends_the_typing_of_its_sender_and_so_do_three_seconds() {
     typing(&mut world, true);
     world.advance(Duration::from_secs(2));
     typing(&mut world, true);
-    assert_eq!(heard(&mut world), [true], "once, however often it is said");
+    assert_eq!(heard(&mut world), [true, true], "while it goes on");
+    typing(&mut world, true);
+    assert_eq!(heard(&mut world), Vec::<bool>::new(), "told a moment ago");
     world.advance(Duration::from_millis(2900));
     assert_eq!(heard(&mut world), Vec::<bool>::new());
     world.advance(Duration::from_millis(100));
@@ -471,6 +474,25 @@ fn who_writes_has_read_and_others_are_told() {
     let told = world.take(ana);
     assert_eq!(kinds(&told), ["chat_message", "message_read"]);
     assert_eq!(told[1]["data"]["up_to_seq"], 2);
+}
+
+#[test]
+fn ticks_of_a_direct_room_show_in_the_list_as_well() {
+    let mut world = World::new(Config::default());
+    let room = direct(&mut world, "ana", "bo");
+    let ana = world.connect(&viewer("ana"), Some("chats"));
+    let bo = world.connect(&viewer("bo"), None);
+    write(&mut world, ana, &room, "one");
+    world.take(ana);
+    world.ask(bo, &room, "mark_delivered", json!({"up_to_seq": 1}));
+    world.ask(bo, &room, "mark_read", json!({"up_to_seq": 1}));
+    let told = world.take(ana);
+    assert_eq!(kinds(&told), ["message_delivered", "message_read"]);
+    assert!(told.iter().all(|one| one["metadata"]["channel"] == "chats"));
+    write(&mut world, ana, &room, "two");
+    world.take(ana);
+    write(&mut world, bo, &room, "three");
+    assert_eq!(kinds(&world.take(ana)), ["message_read", "chat_update"]);
 }
 
 #[test]
@@ -589,7 +611,8 @@ fn whoever_is_not_looking_is_to_be_notified_and_idle_rooms_are_forgotten() {
     world.disconnect(ana);
     world.advance(Duration::from_secs(600));
     assert_eq!(world.hub.stats().chat_rooms, 0);
-    assert_eq!(world.hub.poll_timeout(), None);
+    let reason = world.hub.poll_timeout().map(|(_, reason)| reason);
+    assert_ne!(reason, Some(Reason::Chat));
 }
 
 #[test]

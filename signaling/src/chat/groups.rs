@@ -192,7 +192,7 @@ impl Room {
     }
 
     fn tell_change(
-        &mut self,
+        &self,
         turn: &mut Turn<'_>,
         asker: &Asker,
         seq: u64,

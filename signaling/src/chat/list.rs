@@ -10,13 +10,13 @@ use crate::envelope::Metadata;
 use crate::id::{Channel, UserId};
 use crate::live::unavailable_store;
 use crate::message::ServerMessage;
-use crate::message::chat::ChatsState;
+use crate::message::chat::{ChatsState, PresenceView};
 use crate::message::connection::{ChannelState, Subscribed};
 use crate::outbox::Frame;
-use crate::people::People;
+use crate::people::{self, People};
 use crate::session::Key;
 use crate::store::StoreError;
-use crate::store::chat::{ChatOk, RoomEntry};
+use crate::store::chat::{ChatOk, RoomEntry, RoomKind};
 use crate::time::Now;
 
 /// Who follows their list.
@@ -27,6 +27,10 @@ pub(crate) struct List {
     subscribers: BTreeSet<Key>,
     /// Subscriptions whose list is being read.
     reading: BTreeMap<Key, Reading>,
+    /// Who has a direct room with somebody in their list, and is told when they come and go.
+    watchers: BTreeMap<UserId, BTreeSet<Key>>,
+    /// The same by session.
+    watched: BTreeMap<Key, BTreeSet<UserId>>,
     next_ticket: u64,
 }
 
@@ -55,8 +59,60 @@ impl List {
             epoch: context.random_epoch(),
             subscribers: BTreeSet::new(),
             reading: BTreeMap::new(),
+            watchers: BTreeMap::new(),
+            watched: BTreeMap::new(),
             next_ticket: 0,
         }
+    }
+
+    /// From here on a session is told when somebody comes and goes; as many as a list has rooms.
+    fn watch(&mut self, context: &Context, key: Key, user: UserId) {
+        let watched = self.watched.entry(key).or_default();
+        if watched.len() < context.config.rooms.list_rooms {
+            watched.insert(user.clone());
+            self.watchers.entry(user).or_default().insert(key);
+        }
+    }
+
+    fn unwatch(&mut self, key: Key, user: &UserId) {
+        if let Some(keys) = self.watchers.get_mut(user) {
+            keys.remove(&key);
+            if keys.is_empty() {
+                self.watchers.remove(user);
+            }
+        }
+    }
+
+    /// Somebody came or went: told to the lists that have a direct room with them.
+    pub(crate) fn tell_presence(&self, context: &mut Context, now: Now, presence: PresenceView) {
+        let keys = self.watchers.get(&presence.user_id).into_iter().flatten();
+        let users = keys.filter_map(|key| context.sessions.get(*key));
+        let users: BTreeSet<UserId> = users
+            .map(|session| session.caller.user.id.clone())
+            .collect();
+        if !users.is_empty() {
+            say_presence(context, now, users.into_iter().collect(), presence);
+        }
+    }
+
+    /// Somebody is blocked: they are told nothing more of who blocks them.
+    pub(crate) fn hide(&mut self, context: &mut Context, now: Now, user: &UserId, from: &UserId) {
+        let watchers = self.watchers.get(user).into_iter().flatten();
+        let is_theirs = |key: &&Key| {
+            let session = context.sessions.get(**key);
+            session.is_some_and(|session| session.caller.user.id == *from)
+        };
+        let keys: Vec<Key> = watchers.filter(is_theirs).copied().collect();
+        if keys.is_empty() {
+            return;
+        }
+        for key in keys {
+            self.unwatch(key, user);
+            if let Some(watched) = self.watched.get_mut(&key) {
+                watched.remove(user);
+            }
+        }
+        say_presence(context, now, vec![from.clone()], people::hidden(user));
     }
 
     /// Keeps a place for a session whose list is to be read; answers the number of the reading.
@@ -80,6 +136,9 @@ impl List {
     pub(crate) fn unsubscribe(&mut self, context: &mut Context, key: Key) {
         self.subscribers.remove(&key);
         self.reading.remove(&key);
+        for user in self.watched.remove(&key).unwrap_or_default() {
+            self.unwatch(key, &user);
+        }
         if let Some(session) = context.sessions.get_mut(key) {
             session.subscriptions.remove(&Channel::Chats);
         }
@@ -121,7 +180,11 @@ impl List {
         };
         let grants = &session.caller.grants;
         let is_granted = |entry: &RoomEntry| grants.may_enter(&entry.id);
-        let rooms = rooms.into_iter().filter(is_granted);
+        let rooms: Vec<RoomEntry> = rooms.into_iter().filter(is_granted).collect();
+        for other in rooms.iter().filter_map(|entry| partner(entry, &user)) {
+            self.watch(context, key, other);
+        }
+        let rooms = rooms.into_iter();
         let mut rooms = rooms
             .map(|entry| view::listing(people, now, entry))
             .collect();
@@ -175,6 +238,17 @@ impl List {
             return;
         }
         let (message, at_ms) = (&publication.message, publication.at_ms);
+        if let ServerMessage::ChatUpdate(update) = message
+            && update.kind == RoomKind::Direct
+            && let Some([one, other]) = update.members.as_deref()
+        {
+            for key in &keys {
+                let session = context.sessions.get(*key);
+                let is_one = session.is_some_and(|session| session.caller.user.id == one.id);
+                let partner = if is_one { other } else { one };
+                self.watch(context, *key, partner.id.clone());
+            }
+        }
         let frame = encode_frame(message, at_ms, &about(), self.number);
         let waiting_max = context.config.rooms.list_waiting_max;
         for key in keys {
@@ -196,6 +270,24 @@ impl List {
         keys.filter(|key| self.subscribers.contains(key) || self.reading.contains_key(key))
             .collect()
     }
+}
+
+/// Whose coming and going somebody may know of, of a direct room in their list.
+fn partner(entry: &RoomEntry, user: &UserId) -> Option<UserId> {
+    let mut members = entry.members.iter().map(|member| &member.user.id);
+    let other = members.find(|member| *member != user)?;
+    let may_know = entry.kind == RoomKind::Direct && !entry.blockers.contains(other);
+    may_know.then(|| other.clone())
+}
+
+fn say_presence(context: &mut Context, now: Now, users: Vec<UserId>, presence: PresenceView) {
+    context.publish(Publication {
+        channel: Channel::Chats,
+        audience: Audience::Users(users),
+        position: None,
+        message: ServerMessage::Presence(presence),
+        at_ms: now.wall_ms,
+    });
 }
 
 fn about() -> Metadata {

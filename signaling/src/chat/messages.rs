@@ -139,6 +139,7 @@ impl Room {
             turn.context.stats.chat_repeats += 1;
             // The first answer may have been lost on its way here: then nobody was told.
             self.note(message.seq);
+            self.hurry();
         }
         self.catch_up(turn);
     }
@@ -161,6 +162,7 @@ impl Room {
                 up_to_seq: seq,
                 at: turn.now.wall_ms,
             });
+            self.tell_list_of_pair(turn, &sender.id, read.clone());
             self.say(turn, Audience::Except(vec![sender.id.clone()]), read);
             self.notice_read(turn, &sender.id);
         }
@@ -361,7 +363,7 @@ impl Room {
 
     /// A page of messages is there.
     pub(super) fn handle_page(
-        &mut self,
+        &self,
         turn: &mut Turn<'_>,
         requester: Requester,
         newest: bool,

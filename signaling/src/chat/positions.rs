@@ -5,16 +5,16 @@ use std::time::Instant;
 
 use super::room::{Room, Then, Turn, not_a_member, tell_list};
 use super::{Answer, Asker};
-use crate::broker::Audience;
+use crate::broker::{Audience, Publication};
 use crate::context::object;
 use crate::error::Error;
-use crate::id::UserId;
+use crate::id::{Channel, UserId};
 use crate::message::ServerMessage;
 use crate::message::chat::{PositionView, TypingView};
 use crate::peers::Requester;
 use crate::session::Key;
 use crate::store::StoreError;
-use crate::store::chat::{ChatOk, ChatOp};
+use crate::store::chat::{ChatOk, ChatOp, RoomKind};
 
 /// Somebody who types.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(super) struct Typing {
     pub(super) key: Key,
     /// Unless it is said again.
     pub(super) until: Instant,
+    /// When others were told last.
+    told_at: Instant,
 }
 
 /// Which of a member's positions.
@@ -33,7 +35,8 @@ pub(crate) enum Mark {
 }
 
 impl Room {
-    /// `typing` of a session. Others are told when it begins and when it ends.
+    /// `typing` of a session. Others are told when it begins, at most twice in the time it holds while it goes on, and when
+    /// it ends.
     pub(super) fn set_typing(
         &mut self,
         turn: &mut Turn<'_>,
@@ -49,9 +52,17 @@ impl Room {
         }
         let user = &asker.caller.user.id;
         if active {
-            let until = turn.now.mono + turn.context.config.rooms.typing_timeout;
-            let before = self.typing.insert(user.clone(), Typing { key, until });
-            if before.is_none() {
+            let now = turn.now.mono;
+            let timeout = turn.context.config.rooms.typing_timeout;
+            let before = self.typing.get(user).map(|typing| typing.told_at);
+            let is_news = before.is_none_or(|told_at| told_at + timeout / 2 <= now);
+            let typing = Typing {
+                key,
+                until: now + timeout,
+                told_at: before.filter(|_| !is_news).unwrap_or(now),
+            };
+            self.typing.insert(user.clone(), typing);
+            if is_news {
                 self.tell_typing(turn, user, true);
             }
         } else {
@@ -174,11 +185,13 @@ impl Room {
                 let senders = self.senders(user, before.delivered_seq, delivered_seq);
                 if !senders.is_empty() {
                     let message = ServerMessage::MessageDelivered(position);
+                    self.tell_list_of_pair(turn, user, message.clone());
                     self.say(turn, Audience::Users(senders), message);
                 }
             }
             Mark::Read if read_seq > before.read_seq => {
                 let message = ServerMessage::MessageRead(position);
+                self.tell_list_of_pair(turn, user, message.clone());
                 self.say(turn, Audience::Except(vec![user.clone()]), message);
                 let last = self.recent.back();
                 if last.is_none_or(|last| last.seq <= read_seq) {
@@ -191,6 +204,26 @@ impl Room {
             let update = self.chat_update(None, unread);
             tell_list(turn, Audience::User(user.clone()), update);
         }
+    }
+
+    /// In a direct room the list of the other one shows ticks as well.
+    pub(super) fn tell_list_of_pair(
+        &self,
+        turn: &mut Turn<'_>,
+        user: &UserId,
+        message: ServerMessage,
+    ) {
+        if self.kind != RoomKind::Direct {
+            return;
+        }
+        let others = self.members.keys().filter(|member| *member != user);
+        turn.context.publish(Publication {
+            channel: Channel::Chats,
+            audience: Audience::Users(others.cloned().collect()),
+            position: None,
+            message,
+            at_ms: turn.now.wall_ms,
+        });
     }
 
     /// Who wrote the messages behind `after` up to `up_to`, but one. When memory does not reach back that far: everybody.

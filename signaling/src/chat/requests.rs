@@ -140,8 +140,27 @@ impl Chat {
                 };
                 return self.read(context, op, Then::Presence { asker, user });
             }
-            // Everything else was answered without rooms.
-            _ => return Err(Error::not_found("there is no such request")),
+            // These were answered without rooms.
+            Request::Admit { .. }
+            | Request::WhipPublish { .. }
+            | Request::WhepWatch { .. }
+            | Request::Patch { .. }
+            | Request::Delete { .. }
+            | Request::ListStreams
+            | Request::GetStream { .. }
+            | Request::EndStream { .. }
+            | Request::Notify(_)
+            | Request::ListNotifications { .. }
+            | Request::MarkNotificationRead { .. }
+            | Request::MarkAllNotificationsRead
+            | Request::GetPreferences
+            | Request::SetPreferences(_)
+            | Request::ChangeFollowers { .. }
+            | Request::ListFollowers { .. }
+            | Request::DisconnectUser { .. }
+            | Request::Publish { .. } => {
+                return Err(Error::not_found("there is no such request about rooms"));
+            }
         };
         self.ask(context, now, asker, &room, ask);
         Ok(())
@@ -204,7 +223,7 @@ impl Chat {
     }
 
     pub(super) fn handle_created(
-        &mut self,
+        &self,
         context: &mut Context,
         now: Now,
         asker: Asker,
@@ -246,7 +265,7 @@ impl Chat {
     }
 
     pub(super) fn handle_rooms(
-        &mut self,
+        &self,
         context: &mut Context,
         now: Now,
         asker: &Asker,
@@ -346,7 +365,7 @@ impl Chat {
     }
 
     pub(super) fn handle_presence(
-        &mut self,
+        &self,
         context: &mut Context,
         now: Now,
         asker: &Asker,

@@ -487,43 +487,39 @@ impl Room {
 
     /// What another node has written becomes part of the state; false when it takes more than memory holds.
     fn apply(&mut self, seq: u64, message: &ServerMessage) -> bool {
-        match message {
-            ServerMessage::ChatMessage(view) => self.add(stored(view)),
-            ServerMessage::MessageEdited(edited) => {
-                let mut messages = self.recent.iter_mut();
-                if let Some(message) = messages.find(|message| message.id == edited.id) {
-                    message.text.clone_from(&edited.text);
-                    message.edited_at_ms = Some(edited.edited_at);
+        if let ServerMessage::ChatMessage(view) = message {
+            self.add(stored(view));
+        } else if let ServerMessage::MessageEdited(edited) = message {
+            let mut messages = self.recent.iter_mut();
+            if let Some(message) = messages.find(|message| message.id == edited.id) {
+                message.text.clone_from(&edited.text);
+                message.edited_at_ms = Some(edited.edited_at);
+            }
+        } else if let ServerMessage::MessageDeleted(deleted) = message {
+            let message = self.recent.iter().find(|message| message.id == deleted.id);
+            let Some(message) = message.cloned() else {
+                return false;
+            };
+            self.erase(&message);
+        } else if let ServerMessage::RoomUpdated(updated) = message {
+            self.title.clone_from(&updated.title);
+            let members = updated.members.iter();
+            let members = members.map(|one| {
+                let known = self.members.get(&one.id);
+                Member {
+                    user: User {
+                        id: one.id.clone(),
+                        name: one.name.clone(),
+                    },
+                    role: one.role,
+                    delivered_seq: one.delivered_seq,
+                    read_seq: one.read_seq,
+                    unread: known.map_or(0, |known| known.unread),
+                    last_seen_ms: known.map_or(one.last_seen, |known| known.last_seen_ms),
+                    joined_seq: known.map_or(seq, |known| known.joined_seq),
                 }
-            }
-            ServerMessage::MessageDeleted(deleted) => {
-                let message = self.recent.iter().find(|message| message.id == deleted.id);
-                let Some(message) = message.cloned() else {
-                    return false;
-                };
-                self.erase(&message);
-            }
-            ServerMessage::RoomUpdated(updated) => {
-                self.title.clone_from(&updated.title);
-                let members = updated.members.iter();
-                let members = members.map(|one| {
-                    let known = self.members.get(&one.id);
-                    Member {
-                        user: User {
-                            id: one.id.clone(),
-                            name: one.name.clone(),
-                        },
-                        role: one.role,
-                        delivered_seq: one.delivered_seq,
-                        read_seq: one.read_seq,
-                        unread: known.map_or(0, |known| known.unread),
-                        last_seen_ms: known.map_or(one.last_seen, |known| known.last_seen_ms),
-                        joined_seq: known.map_or(seq, |known| known.joined_seq),
-                    }
-                });
-                self.members = by_user(members.collect());
-            }
-            _ => {}
+            });
+            self.members = by_user(members.collect());
         }
         true
     }
@@ -586,6 +582,13 @@ impl Room {
     pub(super) fn note(&mut self, seq: u64) {
         self.known_seq = self.known_seq.max(seq);
         self.feed.note(seq);
+    }
+
+    /// The store is there again: what was to be read later is read now.
+    pub(super) fn hurry(&mut self) {
+        if let Catching::Waiting(_) = self.catching {
+            self.catching = Catching::Up;
+        }
     }
 
     /// A write has failed: whether it was stored is not known for sure.
@@ -672,7 +675,7 @@ impl Room {
     }
 
     /// A round of catching up is over.
-    fn rest(&mut self, turn: &mut Turn<'_>) {
+    fn rest(&mut self, turn: &Turn<'_>) {
         if self.is_behind() {
             return self.wait(turn);
         }
@@ -680,7 +683,7 @@ impl Room {
         self.catching = Catching::Up;
     }
 
-    fn wait(&mut self, turn: &mut Turn<'_>) {
+    fn wait(&mut self, turn: &Turn<'_>) {
         let limits = &turn.context.config.rooms;
         let delay = limits.retry_delay * 2u32.saturating_pow(self.failures.min(16));
         self.failures += 1;

@@ -135,7 +135,7 @@ impl Hub {
         };
         self.leave_channels(now, key);
         self.context.sessions.detach(key, now.mono);
-        self.chat.handle_detached(&mut self.context, now, key);
+        self.chat.handle_detached(&self.context, now, key);
         match departure {
             Departure::Left => self.destroy(now, key, false),
             Departure::Lost => self.schedule_session(key),
@@ -175,7 +175,7 @@ impl Hub {
         self.leave_channels(now, key);
         let fate = ending.fate;
         if let Some((socket, outbox)) = self.context.sessions.detach(key, now.mono) {
-            self.chat.handle_detached(&mut self.context, now, key);
+            self.chat.handle_detached(&self.context, now, key);
             self.part(now, socket, outbox, ending);
         }
         match fate {

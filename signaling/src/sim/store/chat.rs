@@ -552,7 +552,7 @@ impl Room {
         let first = usize::try_from(after_seq)
             .unwrap_or(usize::MAX)
             .min(self.log.len());
-        let end = self.log.len().min(first + limit);
+        let end = self.log.len().min(first.saturating_add(limit));
         let entry = |(offset, (at_ms, what)): (usize, &(u64, Logged))| LogEntry {
             seq: (first + offset) as u64 + 1,
             at_ms: *at_ms,
