@@ -1,8 +1,11 @@
 //! What is asked of the store, against each database; and what happens when one fails.
 
+mod chat;
 mod durability;
+mod figures;
 mod live;
 mod model;
+mod notifications;
 mod outage;
 mod postgres;
 
