@@ -138,8 +138,10 @@ pub struct WebSocket {
     pub idle_timeout: Duration,
     /// How long one write may take before the socket is dropped.
     pub write_timeout: Duration,
-    /// Longest message, in bytes, all its fragments together; longer ones close with 1009.
+    /// Longest message, in bytes, all its fragments together, as sent and inflated; longer ones close with 1009.
     pub message_bytes_max: usize,
+    /// Messages of this many bytes and more are compressed for clients that take it, when they shrink.
+    pub compress_min_bytes: usize,
     /// Most fragments of one message; more close with 1009.
     pub fragments_max: usize,
     /// How many bytes may wait for a slow reader before it is closed (4002).
@@ -236,6 +238,8 @@ impl Default for WebSocket {
             idle_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(10),
             message_bytes_max: 64 * 1024,
+            // Below, a message fits one packet anyway and compressing it mostly costs time.
+            compress_min_bytes: 512,
             fragments_max: 128,
             outbox_bytes: 1024 * 1024,
             outbox_messages: 1024,

@@ -66,7 +66,7 @@ impl Histogram {
 }
 
 /// A counter that any thread may raise.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Counter(Arc<AtomicU64>);
 
 impl Counter {
@@ -139,6 +139,8 @@ impl HandshakeFailure {
 pub struct Metrics {
     /// From accepting a message to having written it to a receiver's socket.
     pub ws_delivery: Histogram,
+    /// Messages compressed, each once for all its receivers (and once more for those with a small window).
+    pub ws_compressions: Counter,
     /// How long the store takes from a request to its commit.
     pub store_write: Histogram,
     /// Panics of any thread; each caught one ended one session or worker.

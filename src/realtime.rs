@@ -28,7 +28,7 @@ use crate::bridge::Bridge;
 use crate::media::{self, Events, Plane};
 use crate::metrics::Metrics;
 use crate::store::{self, Store};
-use websocket::Outgoing;
+use websocket::{Kind, Outgoing, Payloads};
 
 /// Inputs that wait for the hub. Whoever sends one more waits, which slows sockets down as TCP would.
 const INBOX: usize = 4096;
@@ -134,8 +134,13 @@ pub fn start(
         media: plane.monitor(),
         counters: Counters::default(),
     };
+    let payloads = Payloads::new(
+        config.websocket.compress_min_bytes,
+        inner.metrics.ws_compressions.clone(),
+    );
     let task = Task {
         hub: Hub::new(config.hub, seed),
+        payloads,
         bridge: Bridge::new(plane),
         store,
         verify,
@@ -365,6 +370,7 @@ enum FollowUp {
 
 struct Task {
     hub: Hub,
+    payloads: Payloads,
     bridge: Bridge,
     store: Store,
     verify: Verify,
@@ -500,9 +506,12 @@ impl Task {
                 if let Some(socket) = self.sessions.get_mut(&session) {
                     socket.accepted = accepted;
                     // A socket that is gone is about to say so.
-                    let _ = socket
-                        .outgoing
-                        .try_send(Outgoing::Batch { frames, accepted });
+                    let share = |frame| self.payloads.share(frame);
+                    let _ = socket.outgoing.try_send(Outgoing::Batch {
+                        kind: Kind::Text,
+                        payloads: frames.into_iter().map(share).collect(),
+                        accepted,
+                    });
                 }
             }
             Output::Ping { session } => {

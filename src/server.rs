@@ -272,6 +272,7 @@ fn realtime_config(config: &Config) -> realtime::Config {
             write_timeout: config.websocket.write_timeout,
             message_bytes_max: config.websocket.message_bytes_max,
             fragments_max: config.websocket.fragments_max as u32,
+            compress_min_bytes: config.websocket.compress_min_bytes,
         },
     }
 }

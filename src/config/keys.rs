@@ -252,6 +252,15 @@ pub const KEYS: &[Key] = &[
         show: |c| Some(show_size(c.websocket.message_bytes_max)),
     },
     Key {
+        name: "websocket.compress_min_bytes",
+        expected: "a number from 64 to 65536",
+        set: |c, v| {
+            c.websocket.compress_min_bytes = integer(v, 64, 65_536)? as usize;
+            Ok(())
+        },
+        show: |c| Some(show_integer(c.websocket.compress_min_bytes)),
+    },
+    Key {
         name: "websocket.fragments_max",
         expected: "a number from 1 to 1024",
         set: |c, v| {

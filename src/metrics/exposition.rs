@@ -111,6 +111,11 @@ impl Readings<'_> {
                 hub.messages_dropped,
             ),
             counter(
+                "redred_ws_compressions_total",
+                "Messages compressed, once for all receivers with the same window.",
+                metrics.ws_compressions.count(),
+            ),
+            counter(
                 "redred_ws_violations_total",
                 "Connections closed for breaking the WebSocket protocol or its limits.",
                 self.sockets.violations,

@@ -6,7 +6,7 @@ use redred::server::Exit;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Error;
 
-use crate::server::{Client, TestServer};
+use crate::server::{Client, TestServer, metrics};
 
 const CLIENT_ID: &str = "6f1d5c1e-0000-4000-8000-000000000001";
 
@@ -202,16 +202,6 @@ async fn a_reader_that_is_too_slow_is_closed_with_4002_and_others_are_not_held_u
     comment(&mut quick, "goes on", number)
         .await
         .expect("accepted");
-}
-
-async fn metrics(server: &TestServer) -> String {
-    let url = format!("http://{}/metrics", server.address);
-    reqwest::get(url)
-        .await
-        .expect("an answer")
-        .text()
-        .await
-        .expect("text")
 }
 
 #[tokio::test]

@@ -221,3 +221,14 @@ impl Client {
             .expect("a close frame in time")
     }
 }
+
+/// What `/metrics` shows.
+pub(crate) async fn metrics(server: &TestServer) -> String {
+    let url = format!("http://{}/metrics", server.address);
+    reqwest::get(url)
+        .await
+        .expect("an answer")
+        .text()
+        .await
+        .expect("text")
+}

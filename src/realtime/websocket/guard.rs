@@ -5,6 +5,9 @@
 //! has reserved the memory. The guard sees every header first. What came before a violation is still handed on; the
 //! violation itself appears as an error of the next read, and [`Guard::violation`] says which close code it deserves.
 //!
+//! fastwebsockets knows no compression either. The guard takes the mark of a compressed message (RSV1, RFC 7692 section 6)
+//! off its first frame, shows the frame as binary, for compressed text is no UTF-8, and keeps the truth in [`Marks`].
+//!
 //! ```text
 //!  0                   1                   2                   3
 //!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -16,25 +19,59 @@
 //! +-+-+-+-+-------+-+-------------+ - - - - - - - - - - - - - - - +   RFC 6455 section 5.2
 //! ```
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
 const FIN: u8 = 0x80;
 const RSV: u8 = 0x70;
+const RSV1: u8 = 0x40;
 const OPCODE: u8 = 0x0f;
+const TEXT: u8 = 0x1;
+const BINARY: u8 = 0x2;
 const CONTROL: u8 = 0x08;
 const MASKED: u8 = 0x80;
 const LENGTH: u8 = 0x7f;
 const CONTROL_BYTES_MAX: u64 = 125;
 const MASK_BYTES: u64 = 4;
 
+/// What kind of message is announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Text; else binary.
+    pub(crate) is_text: bool,
+    /// Its payload is to be inflated.
+    pub(crate) is_deflated: bool,
+}
+
+/// The marks of messages that have passed the guard and that the reader behind it has not come to. Clones share them:
+/// the guard writes, the reader takes, both in one task.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Marks(Arc<Mutex<VecDeque<Mark>>>);
+
+impl Marks {
+    fn push(&self, mark: Mark) {
+        self.lock().push_back(mark);
+    }
+
+    /// The mark of the next message.
+    pub(crate) fn pop(&self) -> Option<Mark> {
+        self.lock().pop_front()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Mark>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What one message may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// Payload bytes of a message, all fragments together.
+    /// Payload bytes of a message on the wire, all fragments together.
     pub(crate) message_bytes_max: u64,
     /// Frames of a message. Bounds the work a message of empty or tiny fragments can cause.
     pub(crate) fragments_max: u32,
@@ -86,6 +123,8 @@ impl Violation {
 #[derive(Debug)]
 struct Headers {
     limits: Limits,
+    takes_deflated: bool,
+    marks: Marks,
     state: State,
     first: u8,
     /// Bytes and frames of the message being received; no frames means that no message is open.
@@ -110,9 +149,11 @@ enum State {
 }
 
 impl Headers {
-    fn new(limits: Limits) -> Self {
+    fn new(limits: Limits, takes_deflated: bool) -> Self {
         Self {
             limits,
+            takes_deflated,
+            marks: Marks::default(),
             state: State::First,
             first: 0,
             message_bytes: 0,
@@ -120,8 +161,9 @@ impl Headers {
         }
     }
 
-    /// Reads on. On a violation, the number is how many of the bytes come before the frame's faulty byte.
-    fn check(&mut self, bytes: &[u8]) -> Result<(), (usize, Violation)> {
+    /// Reads on, and shows compressed messages as what the reader behind takes. On a violation, the number is how many of
+    /// the bytes come before the frame's faulty byte.
+    fn check(&mut self, bytes: &mut [u8]) -> Result<(), (usize, Violation)> {
         let mut index = 0;
         while index < bytes.len() {
             if let State::Payload { missing } = self.state {
@@ -133,17 +175,18 @@ impl Headers {
                 };
                 continue;
             }
-            self.header_byte(bytes[index])
+            self.header_byte(&mut bytes[index])
                 .map_err(|violation| (index, violation))?;
             index += 1;
         }
         Ok(())
     }
 
-    fn header_byte(&mut self, byte: u8) -> Result<(), Violation> {
+    fn header_byte(&mut self, shown: &mut u8) -> Result<(), Violation> {
+        let byte = *shown;
         self.state = match self.state {
             State::First => {
-                self.first_byte(byte)?;
+                *shown = self.first_byte(byte)?;
                 State::Second
             }
             State::Second if byte & MASKED == 0 => return Err(Violation::Unmasked),
@@ -182,19 +225,34 @@ impl Headers {
         Ok(())
     }
 
-    fn first_byte(&mut self, byte: u8) -> Result<(), Violation> {
+    /// Checks the first byte of a frame and returns it as the reader behind is to see it.
+    fn first_byte(&mut self, byte: u8) -> Result<u8, Violation> {
         self.first = byte;
-        if byte & RSV != 0 {
+        let opcode = byte & OPCODE;
+        let is_start = matches!(opcode, TEXT | BINARY);
+        let is_deflated = byte & RSV == RSV1 && is_start && self.takes_deflated;
+        if byte & RSV != 0 && !is_deflated {
             return Err(Violation::ReservedBits);
         }
-        match byte & OPCODE {
-            0x0 if self.fragments == 0 => Err(Violation::Continuation),
-            0x1 | 0x2 if self.fragments > 0 => Err(Violation::Interleaved),
-            0x0..=0x2 => Ok(()),
-            0x8..=0xa if byte & FIN == 0 => Err(Violation::FragmentedControl),
-            0x8..=0xa => Ok(()),
-            _ => Err(Violation::ReservedOpcode),
+        match opcode {
+            0x0 if self.fragments == 0 => return Err(Violation::Continuation),
+            TEXT | BINARY if self.fragments > 0 => return Err(Violation::Interleaved),
+            0x0..=0x2 => {}
+            0x8..=0xa if byte & FIN == 0 => return Err(Violation::FragmentedControl),
+            0x8..=0xa => {}
+            _ => return Err(Violation::ReservedOpcode),
         }
+        if is_start {
+            self.marks.push(Mark {
+                is_text: opcode == TEXT,
+                is_deflated,
+            });
+        }
+        Ok(if is_deflated {
+            byte & FIN | BINARY
+        } else {
+            byte
+        })
     }
 
     /// The length is known: counts it and goes on to the mask and payload.
@@ -232,12 +290,18 @@ pub(crate) struct Guard<R> {
 }
 
 impl<R> Guard<R> {
-    pub(crate) fn new(inner: R, limits: Limits) -> Self {
+    /// A guard over `inner`; `takes_deflated` when compression was agreed.
+    pub(crate) fn new(inner: R, limits: Limits, takes_deflated: bool) -> Self {
         Self {
             inner,
-            headers: Headers::new(limits),
+            headers: Headers::new(limits, takes_deflated),
             violation: None,
         }
+    }
+
+    /// What the messages that pass are.
+    pub(crate) fn marks(&self) -> Marks {
+        self.headers.marks.clone()
     }
 
     /// The rule that was broken, if one was.
@@ -263,7 +327,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Guard<R> {
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
-        if let Err((sound, violation)) = this.headers.check(&buf.filled()[before..]) {
+        if let Err((sound, violation)) = this.headers.check(&mut buf.filled_mut()[before..]) {
             this.violation = Some(violation);
             buf.set_filled(before + sound);
             if sound == 0 {
@@ -283,7 +347,6 @@ mod tests {
         message_bytes_max: 1000,
         fragments_max: 4,
     };
-    const TEXT: u8 = 0x1;
     const CONTINUATION: u8 = 0x0;
     const PING: u8 = 0x9;
 
@@ -305,16 +368,67 @@ mod tests {
         bytes
     }
 
-    /// The same verdict however the bytes are cut.
+    /// What the reader behind sees, or the violation; the same however the bytes are cut.
+    fn pass(bytes: &[u8], takes_deflated: bool) -> Result<(Vec<u8>, Vec<Mark>), Violation> {
+        let mut whole = bytes.to_vec();
+        let mut headers = Headers::new(LIMITS, takes_deflated);
+        let verdict = headers.check(&mut whole);
+        let marks = || std::iter::from_fn(|| headers.marks.pop()).collect();
+        let passed = verdict.map(|()| (whole, marks()));
+
+        let mut singly = bytes.to_vec();
+        let mut headers = Headers::new(LIMITS, takes_deflated);
+        let verdict = singly.iter_mut().enumerate().try_for_each(|(index, byte)| {
+            let checked = headers.check(std::slice::from_mut(byte));
+            checked.map_err(|(_, violation)| (index, violation))
+        });
+        let marks = || std::iter::from_fn(|| headers.marks.pop()).collect();
+        assert_eq!(passed, verdict.map(|()| (singly, marks())));
+        passed.map_err(|(_, violation)| violation)
+    }
+
     fn check(bytes: &[u8]) -> Option<Violation> {
-        let whole = Headers::new(LIMITS).check(bytes).err();
-        let mut headers = Headers::new(LIMITS);
-        let singly = bytes
-            .iter()
-            .enumerate()
-            .find_map(|(index, byte)| headers.check(&[*byte]).err().map(|(_, v)| (index, v)));
-        assert_eq!(whole, singly);
-        whole.map(|(_, violation)| violation)
+        pass(bytes, false).err()
+    }
+
+    #[test]
+    fn compressed_messages_are_shown_as_binary_and_marked() {
+        let sent = [
+            frame(FIN | RSV1 | TEXT, 5),
+            frame(FIN | TEXT, 5),
+            frame(RSV1 | BINARY, 5),
+            frame(FIN | PING, 5),
+            frame(FIN | CONTINUATION, 5),
+        ];
+        let shown = [
+            frame(FIN | BINARY, 5),
+            frame(FIN | TEXT, 5),
+            frame(BINARY, 5),
+            frame(FIN | PING, 5),
+            frame(FIN | CONTINUATION, 5),
+        ];
+        let marks = [(true, true), (true, false), (false, true)];
+        let marks = marks.map(|(is_text, is_deflated)| Mark {
+            is_text,
+            is_deflated,
+        });
+        assert_eq!(
+            pass(&sent.concat(), true),
+            Ok((shown.concat(), marks.to_vec()))
+        );
+    }
+
+    #[test]
+    fn only_the_first_frame_of_a_message_says_that_it_is_compressed() {
+        let continued = [frame(RSV1 | TEXT, 5), frame(FIN | RSV1 | CONTINUATION, 5)].concat();
+        for bytes in [
+            continued,
+            frame(FIN | RSV1 | PING, 5),
+            frame(FIN | 0x20 | TEXT, 5),
+            frame(FIN | RSV1 | 0x10 | TEXT, 5),
+        ] {
+            assert_eq!(pass(&bytes, true), Err(Violation::ReservedBits));
+        }
     }
 
     #[test]
@@ -383,7 +497,7 @@ mod tests {
         use tokio::io::AsyncReadExt;
         let sound = frame(FIN | TEXT, 5);
         let bytes = [sound.clone(), frame(FIN | 0x3, 5)].concat();
-        let mut guard = Guard::new(&bytes[..], LIMITS);
+        let mut guard = Guard::new(&bytes[..], LIMITS, false);
         let mut passed = vec![0; 64];
         let count = guard.read(&mut passed).await.expect("the sound frame");
         assert_eq!(passed[..count], sound);

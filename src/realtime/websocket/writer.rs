@@ -1,6 +1,7 @@
 //! Hot path. The writing half of one WebSocket: batches of ready-made payloads, control frames, the closing handshake.
 //!
-//! A payload is encoded once for all its receivers and shared; only the two to ten bytes of frame header are made here.
+//! A payload is encoded, and compressed, once for all its receivers and shared; only the two to ten bytes of frame
+//! header are made here.
 //! A batch leaves in one vectored write. The hub has at most one batch of a session in flight, so nothing queues here.
 
 use std::io::{self, IoSlice};
@@ -10,6 +11,10 @@ use bytes::Bytes;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
+
+use super::deflate::Window;
+use super::payload::Payload;
+use super::{Kind, Session};
 
 /// How long a batch may go on after the hub decided to close the session: a reader that is merely slow still learns
 /// the close code, one that stands still is cut off.
@@ -22,7 +27,10 @@ const SLICES_MAX: usize = 1024;
 const REASON_BYTES_MAX: usize = 123;
 
 const FIN: u8 = 0x80;
+/// Marks a compressed message (RFC 7692 section 6).
+const RSV1: u8 = 0x40;
 const TEXT: u8 = 0x1;
+const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xa;
@@ -30,9 +38,10 @@ const PONG: u8 = 0xa;
 /// What the hub sends to one session.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
-    /// Text messages, in order, and when the input that led to them came in.
+    /// Messages of one kind, in order, and when the input that led to them came in.
     Batch {
-        frames: Vec<Bytes>,
+        kind: Kind,
+        payloads: Vec<Payload>,
         accepted: std::time::Instant,
     },
     /// A ping frame.
@@ -61,18 +70,14 @@ pub(crate) enum Ended {
     Stalled,
 }
 
-/// What a writer tells about its progress.
-pub(crate) trait Progress {
-    /// A batch went out; the next may come.
-    async fn written(&self, accepted: std::time::Instant);
-}
-
 /// The writing half.
 #[derive(Debug)]
 pub(crate) struct Writer<W> {
     pub(crate) io: W,
     /// How long one write may take.
     pub(crate) timeout: Duration,
+    /// The window to compress within, when that was agreed.
+    pub(crate) window: Option<Window>,
 }
 
 impl<W: AsyncWrite + Unpin> Writer<W> {
@@ -81,7 +86,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         &mut self,
         mut outgoing: mpsc::Receiver<Outgoing>,
         mut control: mpsc::Receiver<Control>,
-        progress: &impl Progress,
+        session: &impl Session,
     ) -> Ended {
         loop {
             let result = tokio::select! {
@@ -92,10 +97,10 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
                     None => return Ended::Broken,
                 },
                 outgoing_next = outgoing.recv() => match outgoing_next {
-                    Some(Outgoing::Batch { frames, accepted }) => {
-                        let result = self.batch(frames, &mut outgoing).await;
+                    Some(Outgoing::Batch { kind, payloads, accepted }) => {
+                        let result = self.batch(kind, payloads, &mut outgoing).await;
                         if let Ok(None) = result {
-                            progress.written(accepted).await;
+                            session.written(accepted).await;
                         }
                         match result {
                             Ok(Some((code, reason))) => return self.close(Some(code), &reason).await,
@@ -122,12 +127,13 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     /// content is handed back.
     async fn batch(
         &mut self,
-        frames: Vec<Bytes>,
+        kind: Kind,
+        payloads: Vec<Payload>,
         outgoing: &mut mpsc::Receiver<Outgoing>,
     ) -> io::Result<Option<(u16, String)>> {
         let mut close = None;
         let deadline = sleep_until(Instant::now() + self.timeout);
-        let write = write_texts(&mut self.io, &frames);
+        let write = write_messages(&mut self.io, kind, &payloads, self.window);
         tokio::pin!(deadline, write);
         loop {
             tokio::select! {
@@ -192,9 +198,9 @@ fn shorten(reason: &str) -> &str {
     &reason[..end]
 }
 
-/// The header of an unfragmented, unmasked text frame.
-fn text_header(payload_bytes: usize, headers: &mut Vec<u8>) {
-    headers.push(FIN | TEXT);
+/// The header of an unfragmented, unmasked frame.
+fn header(first: u8, payload_bytes: usize, headers: &mut Vec<u8>) {
+    headers.push(first);
     match payload_bytes {
         0..=125 => headers.push(payload_bytes as u8),
         126..=65535 => {
@@ -208,30 +214,41 @@ fn text_header(payload_bytes: usize, headers: &mut Vec<u8>) {
     }
 }
 
-/// Writes payloads as text frames, in as few calls as the socket allows.
-async fn write_texts<W: AsyncWrite + Unpin>(io: &mut W, payloads: &[Bytes]) -> io::Result<()> {
+/// Writes payloads as one frame each, in as few calls as the socket allows.
+async fn write_messages<W: AsyncWrite + Unpin>(
+    io: &mut W,
+    kind: Kind,
+    payloads: &[Payload],
+    window: Option<Window>,
+) -> io::Result<()> {
+    let first = match kind {
+        Kind::Text => FIN | TEXT,
+        Kind::Binary => FIN | BINARY,
+    };
     let mut headers = Vec::with_capacity(payloads.len() * 10);
-    let mut ends = Vec::with_capacity(payloads.len());
+    let mut frames = Vec::with_capacity(payloads.len());
     for payload in payloads {
-        text_header(payload.len(), &mut headers);
-        ends.push(headers.len());
+        let (bytes, is_deflated) = payload.form(window);
+        let first = if is_deflated { first | RSV1 } else { first };
+        header(first, bytes.len(), &mut headers);
+        frames.push((headers.len(), bytes));
     }
     if !io.is_write_vectored() {
         let mut joined = Vec::new();
         let mut start = 0;
-        for (payload, end) in payloads.iter().zip(ends) {
+        for (end, bytes) in frames {
             joined.extend(&headers[start..end]);
-            joined.extend(payload);
+            joined.extend(bytes);
             start = end;
         }
         io.write_all(&joined).await?;
         return io.flush().await;
     }
-    let mut slices = Vec::with_capacity(payloads.len() * 2);
+    let mut slices = Vec::with_capacity(frames.len() * 2);
     let mut start = 0;
-    for (payload, end) in payloads.iter().zip(ends) {
+    for (end, bytes) in frames {
         slices.push(IoSlice::new(&headers[start..end]));
-        slices.push(IoSlice::new(payload));
+        slices.push(IoSlice::new(bytes));
         start = end;
     }
     let mut rest = &mut slices[..];
@@ -250,26 +267,38 @@ async fn write_texts<W: AsyncWrite + Unpin>(io: &mut W, payloads: &[Bytes]) -> i
 mod tests {
     use std::sync::Mutex;
 
+    use redred_signaling::hub::Departure;
     use tokio::io::AsyncReadExt;
 
+    use super::super::payload::Payloads;
     use super::*;
+    use crate::metrics::Counter;
 
     #[derive(Default)]
     struct Written(Mutex<usize>);
 
-    impl Progress for Written {
+    impl Session for Written {
+        async fn message(&self, _: Kind, _: Bytes) {}
+
+        async fn heard(&self) {}
+
         async fn written(&self, _: std::time::Instant) {
             *self.0.lock().expect("no panic while locked") += 1;
         }
+
+        async fn disconnect(&self, _: Departure) {}
+
+        fn violated(&self) {}
     }
 
     fn batch(payload_bytes: &[usize]) -> Outgoing {
-        let frames = payload_bytes
+        let payloads = payload_bytes
             .iter()
-            .map(|bytes| Bytes::from(vec![b'x'; *bytes]))
+            .map(|bytes| Payload::Plain(Bytes::from(vec![b'x'; *bytes])))
             .collect();
         Outgoing::Batch {
-            frames,
+            kind: Kind::Text,
+            payloads,
             accepted: std::time::Instant::now(),
         }
     }
@@ -279,6 +308,7 @@ mod tests {
         let mut writer = Writer {
             io: near,
             timeout: Duration::from_secs(10),
+            window: Some(Window::Full),
         };
         let progress = Written::default();
         let (outgoing, outgoing_receiver) = mpsc::channel(8);
@@ -339,6 +369,32 @@ mod tests {
         let (ended, _, bytes) = run(1000, vec![batch(&[3; 2000]), close]).await;
         assert_eq!(ended, Ended::Closed);
         assert_eq!(bytes.len(), 2000 * 5 + 4);
+    }
+
+    #[tokio::test]
+    async fn a_compressed_message_is_marked_and_a_short_one_is_not() {
+        let mut shared = Payloads::new(512, Counter::default());
+        let long = Bytes::from(vec![b'x'; 512]);
+        let payloads = vec![
+            shared.share(Bytes::from_static(b"short")),
+            shared.share(long.clone()),
+        ];
+        let batch = Outgoing::Batch {
+            kind: Kind::Binary,
+            payloads,
+            accepted: std::time::Instant::now(),
+        };
+        let close = Outgoing::Close {
+            code: 1000,
+            reason: String::new(),
+        };
+        let (_, _, bytes) = run(1000, vec![batch, close]).await;
+        assert_eq!(bytes[..7], *b"\x82\x05short");
+        assert_eq!(bytes[7], 0xc2);
+        let end = 9 + usize::from(bytes[8]);
+        let inflated = super::super::deflate::inflate(&bytes[9..end], 512);
+        assert_eq!(inflated.expect("inflates"), long);
+        assert_eq!(bytes[end], 0x88);
     }
 
     #[tokio::test(start_paused = true)]
