@@ -6,6 +6,7 @@
 pub(crate) mod claims;
 mod jwks;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -16,7 +17,9 @@ use redred_signaling::grants::{Caller, Grants, User};
 use redred_signaling::id::UserId;
 
 use crate::config::{Config, Secret};
+use crate::metrics::Outcomes;
 use claims::{Claims, Strict};
+use jwks::remote::Remote;
 
 /// Longer tokens are refused unread. A token of a moderator of a hundred streams has about 3 KiB.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
@@ -68,7 +71,10 @@ struct VerifyingKey {
 
 /// Verifies tokens and API keys.
 pub struct Verifier {
-    keys: Vec<VerifyingKey>,
+    /// Of the configuration.
+    keys: Vec<Arc<VerifyingKey>>,
+    /// Of `auth.jwks_url`.
+    remote: Option<Remote>,
     signer: Option<EncodingKey>,
     api_keys: Vec<Secret>,
     is_dev: bool,
@@ -83,12 +89,22 @@ pub struct Signed {
 }
 
 impl Verifier {
-    /// Loads the keys of a configuration. In dev mode the secret is random and lives as long as the process.
+    /// Loads the keys of a configuration, but for those of `auth.jwks_url`: see [`Verifier::fetch_keys`]. In dev mode the
+    /// secret is random and lives as long as the process.
     ///
     /// # Errors
     ///
     /// When the key set cannot be read or holds a key that cannot be used.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
+        Self::counting(config, Outcomes::default())
+    }
+
+    /// As [`Verifier::new`]; fetches of keys are counted in `fetches`.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn counting(config: &Config, fetches: Outcomes) -> anyhow::Result<Self> {
         let is_dev = config.is_dev();
         let secret = match &config.auth.secret {
             Some(secret) => Some(secret.clone()),
@@ -97,25 +113,70 @@ impl Verifier {
         };
         let mut keys = Vec::new();
         if let Some(secret) = &secret {
-            keys.push(VerifyingKey {
+            keys.push(Arc::new(VerifyingKey {
                 id: None,
                 algorithm: Algorithm::HS256,
                 key: DecodingKey::from_secret(secret.expose().as_bytes()),
-            });
+            }));
         }
         if let Some(path) = &config.auth.jwks_file {
             let found = std::fs::read(path)
                 .with_context(|| format!("auth.jwks_file: reading {}", path.display()))?;
             let found = jwks::parse(&found)
                 .with_context(|| format!("auth.jwks_file: {}", path.display()))?;
-            keys.extend(found);
+            keys.extend(found.into_iter().map(Arc::new));
         }
+        let remote = match &config.auth.jwks_url {
+            Some(url) => {
+                let url = url.as_str().parse().context("auth.jwks_url")?;
+                let interval = config.auth.jwks_refresh_interval;
+                Some(Remote::new(url, interval, fetches)?)
+            }
+            None => None,
+        };
         Ok(Self {
             keys,
+            remote,
             signer: secret.map(|secret| EncodingKey::from_secret(secret.expose().as_bytes())),
             api_keys: config.auth.api_keys.clone(),
             is_dev,
         })
+    }
+
+    /// Fetches the keys of `auth.jwks_url`, if that is set.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be had. Those fetched before stay.
+    pub async fn fetch_keys(&self) -> anyhow::Result<()> {
+        match &self.remote {
+            Some(remote) => remote.refresh().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Fetches the keys of `auth.jwks_url` again and again, for good; returns at once when that is not set.
+    pub async fn keep_keys_fresh(&self) {
+        if let Some(remote) = &self.remote {
+            remote.keep_fresh().await;
+        }
+    }
+
+    /// When a token names a key that is not known, asks `auth.jwks_url` whether it is there by now, at most once a
+    /// minute.
+    pub async fn learn_key_of(&self, token: &str) {
+        let Some(remote) = &self.remote else {
+            return;
+        };
+        if token.len() > TOKEN_BYTES_MAX {
+            return;
+        }
+        let Ok(header) = jsonwebtoken::decode_header(token) else {
+            return;
+        };
+        if self.key(header.alg, header.kid.as_deref()).is_err() {
+            remote.refresh_for_unknown().await;
+        }
     }
 
     /// Tells whether tokens are open to everybody.
@@ -144,7 +205,7 @@ impl Verifier {
             return Err(Rejection::Malformed);
         }
         let key = self.key(header.alg, header.kid.as_deref())?;
-        let claims = jsonwebtoken::decode::<Strict<Claims>>(token, &key.key, &validation(key))
+        let claims = jsonwebtoken::decode::<Strict<Claims>>(token, &key.key, &validation(&key))
             .map_err(|error| rejection(error.kind()))?;
         claims.claims.0.into_caller(now_ms)
     }
@@ -192,13 +253,14 @@ impl Verifier {
     }
 
     /// The key for a token's header. Without `kid` there must be exactly one of the algorithm.
-    fn key(&self, algorithm: Algorithm, id: Option<&str>) -> Result<&VerifyingKey, Rejection> {
-        let mut fits = self.keys.iter().filter(|key| {
+    fn key(&self, algorithm: Algorithm, id: Option<&str>) -> Result<Arc<VerifyingKey>, Rejection> {
+        let remote = self.remote.as_ref().map(Remote::keys).unwrap_or_default();
+        let mut fits = self.keys.iter().chain(remote.iter()).filter(|key| {
             key.algorithm == algorithm
                 && (key.id.is_none() || id.is_none() || key.id.as_deref() == id)
         });
         match (fits.next(), fits.next()) {
-            (Some(key), None) => Ok(key),
+            (Some(key), None) => Ok(Arc::clone(key)),
             (Some(_) | None, _) => Err(Rejection::UnknownKey),
         }
     }

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
+use url::Url;
 
 pub use keys::{KEYS, Key};
 pub use value::Secret;
@@ -57,6 +58,8 @@ pub struct Http {
     pub tls_cert: Option<PathBuf>,
     /// The private key of `tls_cert`.
     pub tls_key: Option<PathBuf>,
+    /// How often both files are looked at for a renewed certificate.
+    pub tls_reload_interval: Duration,
     /// Which web sites may use the server from a browser.
     pub allowed_origins: Origins,
     /// One deadline over TCP accept, TLS, request headers, upgrade and authentication; also for the body of a request.
@@ -98,12 +101,16 @@ pub struct Store {
 }
 
 /// Who may do what.
-#[derive(Clone, PartialEq, Default)]
+#[derive(Clone, PartialEq)]
 pub struct Auth {
     /// HS256 secret.
     pub secret: Option<Secret>,
     /// JSON Web Key Set (RFC 7517) with RS256, ES256 and EdDSA keys.
     pub jwks_file: Option<PathBuf>,
+    /// Where such a set is fetched from.
+    pub jwks_url: Option<Url>,
+    /// How often it is fetched again.
+    pub jwks_refresh_interval: Duration,
     /// Keys of other servers: bearers that act as administrators on `/api/v1`.
     pub api_keys: Vec<Secret>,
 }
@@ -157,6 +164,9 @@ pub struct Limits {
     pub connections: usize,
     /// TCP connections of one IPv4 address or IPv6 /64 network.
     pub connections_per_address: usize,
+    /// WebSocket, WHIP and WHEP handshakes of one IPv4 address or IPv6 /64 network in a minute; further ones are answered
+    /// with 429.
+    pub handshakes_per_address: u32,
     /// WebSocket sessions, attached or resumable; further ones are closed with 4029.
     pub sessions: usize,
     /// WebSocket sessions of one user, likewise.
@@ -195,6 +205,7 @@ impl Default for Http {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             tls_cert: None,
             tls_key: None,
+            tls_reload_interval: Duration::from_secs(60),
             allowed_origins: Origins::Same,
             handshake_timeout: Duration::from_secs(10),
         }
@@ -217,6 +228,18 @@ impl Default for Store {
     fn default() -> Self {
         Self {
             url: "sqlite://redred.db".to_owned(),
+        }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            secret: None,
+            jwks_file: None,
+            jwks_url: None,
+            jwks_refresh_interval: Duration::from_secs(15 * 60),
+            api_keys: Vec::new(),
         }
     }
 }
@@ -252,6 +275,7 @@ impl Default for Limits {
         Self {
             connections: 65_536,
             connections_per_address: 16_384,
+            handshakes_per_address: 30_000,
             sessions: 50_000,
             sessions_per_user: 20,
         }
@@ -278,7 +302,8 @@ impl Default for Shutdown {
 impl Config {
     /// Tells whether some key can verify tokens, so that the server need not hand out open ones.
     pub fn has_auth(&self) -> bool {
-        self.auth.secret.is_some() || self.auth.jwks_file.is_some()
+        let auth = &self.auth;
+        auth.secret.is_some() || auth.jwks_file.is_some() || auth.jwks_url.is_some()
     }
 
     /// Tells whether tokens are open to everybody: what `dev` says, else whether no auth key is set and every listen
@@ -360,27 +385,30 @@ impl Config {
                 "at least 32 bytes, as from `openssl rand -hex 32`",
             );
         }
+        if self.auth.jwks_url.is_some() && self.auth.jwks_file.is_some() {
+            fault("auth", "either auth.jwks_url or auth.jwks_file");
+        }
         if self.auth.api_keys.iter().any(|key| key.expose().len() < 16) {
             fault("auth.api_keys", "keys of at least 16 characters");
         }
         if !self.auth.api_keys.is_empty() && !self.has_auth() {
             fault(
                 "auth.api_keys",
-                "auth.secret or auth.jwks_file beside it, so that users have tokens",
+                "auth.secret, auth.jwks_url or auth.jwks_file beside it, so that users have tokens",
             );
         }
         if !self.has_auth() && !self.listens_on_loopback() {
             fault(
                 "auth",
-                "auth.secret or auth.jwks_file, because the server listens beyond loopback and without \
-                 authentication everybody who reaches it could do everything",
+                "auth.secret, auth.jwks_url or auth.jwks_file, because the server listens beyond loopback and \
+                 without authentication everybody who reaches it could do everything",
             );
         } else if self.dev == Some(true) && self.has_auth() {
             fault("dev", "no auth key beside dev = true, or dev = false");
         } else if self.dev == Some(false) && !self.has_auth() {
             fault(
                 "auth",
-                "auth.secret or auth.jwks_file, because dev is false and no token could be verified",
+                "auth.secret, auth.jwks_url or auth.jwks_file, because dev is false and no token could be verified",
             );
         }
         let ports = u16::try_from(self.sfu.workers - 1).unwrap_or(u16::MAX);

@@ -8,10 +8,11 @@ mod body;
 mod cors;
 mod guard;
 mod ops;
+pub mod pace;
 pub mod permit;
 mod problem;
 pub mod serve;
-mod tls;
+pub mod tls;
 mod websocket;
 mod whip;
 
@@ -47,6 +48,8 @@ pub struct App {
     pub shutdown: Shutdown,
     /// Connections, counted.
     pub permits: permit::Permits,
+    /// Handshakes, paced.
+    pub pace: pace::Pace,
     /// When the server started.
     pub started: Instant,
 }
@@ -116,9 +119,9 @@ pub fn documented() -> Vec<(&'static str, &'static [&'static str])> {
 /// # Errors
 ///
 /// When its files cannot be used.
-pub fn tls_acceptor(config: &config::Http) -> anyhow::Result<Option<tokio_rustls::TlsAcceptor>> {
+pub fn tls(config: &config::Http) -> anyhow::Result<Option<Arc<tls::Tls>>> {
     match (&config.tls_cert, &config.tls_key) {
-        (Some(cert), Some(key)) => tls::acceptor(cert, key).map(Some),
+        (Some(cert), Some(key)) => Ok(Some(Arc::new(tls::Tls::load(cert, key)?))),
         (None, _) | (_, None) => Ok(None),
     }
 }
@@ -144,6 +147,14 @@ pub fn router(app: &Shared) -> Router {
         .route("/app/{*path}", get(assets::app))
         .route("/sdk/{*path}", get(assets::sdk))
         .fallback(any(assets::nothing))
+        .layer(axum::middleware::from_fn_with_state(
+            Arc::clone(&app),
+            guard::learn_keys,
+        ))
+        .layer(axum::middleware::from_fn_with_state(
+            Arc::clone(&app),
+            pace::handshakes,
+        ))
         .layer(axum::middleware::from_fn(problem::normalise))
         .layer(axum::middleware::from_fn_with_state(
             Arc::clone(&app),

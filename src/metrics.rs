@@ -81,11 +81,22 @@ impl Counter {
     }
 }
 
+/// How often something was done, and how often it came to nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Outcomes {
+    /// Done.
+    pub done: Counter,
+    /// Came to nothing.
+    pub failed: Counter,
+}
+
 /// Why a connection never became a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandshakeFailure {
     /// A cap on connections.
     ConnectionLimit,
+    /// Too many handshakes of one address.
+    RateLimit,
     /// TLS.
     Tls,
     /// The one deadline over the handshake.
@@ -106,8 +117,9 @@ pub enum HandshakeFailure {
 
 impl HandshakeFailure {
     /// Every reason, in the order of its counters.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ConnectionLimit,
+        Self::RateLimit,
         Self::Tls,
         Self::Deadline,
         Self::Origin,
@@ -122,6 +134,7 @@ impl HandshakeFailure {
     pub fn label(self) -> &'static str {
         match self {
             Self::ConnectionLimit => "connection_limit",
+            Self::RateLimit => "rate_limit",
             Self::Tls => "tls",
             Self::Deadline => "deadline",
             Self::Origin => "origin",
@@ -143,6 +156,10 @@ pub struct Metrics {
     pub ws_compressions: Counter,
     /// How long the store takes from a request to its commit.
     pub store_write: Histogram,
+    /// Certificates taken up after the start.
+    pub tls_reloads: Outcomes,
+    /// Key sets fetched from `auth.jwks_url`.
+    pub key_fetches: Outcomes,
     /// Panics of any thread; each caught one ended one session or worker.
     pub panics: Counter,
     handshake_failures: [Counter; HandshakeFailure::ALL.len()],

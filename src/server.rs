@@ -8,11 +8,13 @@ use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use redred_signaling::hub::VerifyError;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
 use crate::auth::Verifier;
 use crate::config::{Config, Takeover};
-use crate::http::{self, App, origin, permit};
+use crate::http::{self, App, origin, pace, permit};
 use crate::metrics::{Metrics, PerSecond, Rates};
 use crate::shutdown::{Phase, Requests, Shutdown};
 use crate::store::Store;
@@ -33,7 +35,7 @@ pub struct Server {
     app: http::Shared,
     listener: TcpListener,
     address: SocketAddr,
-    tls: Option<tokio_rustls::TlsAcceptor>,
+    tls: Option<(Arc<http::tls::Tls>, Signal)>,
 }
 
 /// How the server ended.
@@ -57,8 +59,14 @@ impl Server {
         raise_open_files_limit();
 
         // 1. What only reads files: a mistake here should cost nothing.
-        let verifier = Arc::new(Verifier::new(&config)?);
-        let tls = http::tls_acceptor(&config.http)?;
+        let verifier = Arc::new(Verifier::counting(&config, metrics.key_fetches.clone())?);
+        let tls = match http::tls(&config.http)? {
+            Some(tls) => {
+                let hangups = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
+                Some((tls, hangups))
+            }
+            None => None,
+        };
 
         // 2. The HTTP port, so that a second server on the same machine stops here, before it touches the database.
         let listener = listen(config.http.listen)?;
@@ -66,10 +74,13 @@ impl Server {
             .local_addr()
             .context("asking for the bound address")?;
 
-        // 3. The store, which may have to migrate; nobody is let in before.
+        // 3. The keys of the token issuer, without which nobody could be let in.
+        verifier.fetch_keys().await?;
+
+        // 4. The store, which may have to migrate; nobody is let in before.
         let store = Store::open(&config.store.url, metrics.store_write.clone()).await?;
 
-        // 4. The media workers, then the hub that steers them.
+        // 5. The media workers, then the hub that steers them.
         let plane = media::Plane::start(&media_config(&config)).context("starting media")?;
         let verify = {
             let verifier = Arc::clone(&verifier);
@@ -90,6 +101,7 @@ impl Server {
         let app = Arc::new(App {
             origins: origin::Policy::new(config.http.allowed_origins.clone(), tls.is_some()),
             permits: permit::Permits::new(&config.limits),
+            pace: pace::Pace::new(&config.limits, Instant::now()),
             config,
             verifier,
             realtime,
@@ -156,13 +168,23 @@ impl Server {
         );
         let app = self.app;
         let router = http::router(&app);
+        // They end with this function.
+        let mut chores = JoinSet::new();
+        let tls = self.tls.map(|(tls, hangups)| {
+            let interval = app.config.http.tls_reload_interval;
+            let outcomes = app.metrics.tls_reloads.clone();
+            chores.spawn(Arc::clone(&tls).keep_fresh(interval, hangups, outcomes));
+            tls
+        });
+        let verifier = Arc::clone(&app.verifier);
+        chores.spawn(async move { verifier.keep_keys_fresh().await });
+        chores.spawn(sample(Arc::clone(&app)));
         let serving = tokio::spawn(http::serve::serve(
             self.listener,
-            self.tls,
+            tls,
             Arc::clone(&app),
             router,
         ));
-        let sampling = tokio::spawn(sample(Arc::clone(&app)));
         // A closed channel means that nobody can ask any more: then the server runs for good.
         if requests.recv().await.is_none() {
             std::future::pending::<()>().await;
@@ -178,7 +200,7 @@ impl Server {
             () = drained => Exit::Drained,
             Some(()) = requests.recv() => Exit::Forced,
         };
-        sampling.abort();
+        chores.abort_all();
         tracing::info!(?exit, "stopped");
         exit
     }

@@ -1,15 +1,22 @@
 //! Reads a JSON Web Key Set (RFC 7517).
 
+pub(super) mod remote;
+
 use anyhow::{Context, bail, ensure};
-use jsonwebtoken::jwk::{
-    AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse,
-};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
+use serde::Deserialize;
 
 use super::VerifyingKey;
 
 /// More keys than any rotation needs.
 const KEYS_MAX: usize = 32;
+
+/// The members of a set, each to be read on its own.
+#[derive(Deserialize)]
+struct Set {
+    keys: Vec<serde_json::Value>,
+}
 
 /// The keys of a set that can verify signatures.
 ///
@@ -18,26 +25,57 @@ const KEYS_MAX: usize = 32;
 /// When it is no key set, or holds a signing key of another kind than RS256, ES256 and EdDSA (Ed25519). A set with a
 /// key that is silently skipped would refuse tokens nobody can explain.
 pub(super) fn parse(bytes: &[u8]) -> anyhow::Result<Vec<VerifyingKey>> {
-    let set: JwkSet = serde_json::from_slice(bytes).context("expected a JSON Web Key Set")?;
+    let (keys, passed_over) = parse_known(bytes)?;
+    match passed_over.into_iter().next() {
+        Some(reason) => bail!(reason),
+        None => Ok(keys),
+    }
+}
+
+/// The keys of a set that can verify signatures, and why others cannot: a set that an issuer makes for many may hold
+/// keys that are not meant for us.
+///
+/// # Errors
+///
+/// When it is no key set, or holds no signing key that can be used.
+fn parse_known(bytes: &[u8]) -> anyhow::Result<(Vec<VerifyingKey>, Vec<String>)> {
+    let set: Set = serde_json::from_slice(bytes).context("expected a JSON Web Key Set")?;
     ensure!(
         set.keys.len() <= KEYS_MAX,
         "expected at most {KEYS_MAX} keys"
     );
-    let signing = set.keys.iter().filter(|key| {
-        let usage = key.common.public_key_use.as_ref();
-        usage.is_none_or(|usage| *usage == PublicKeyUse::Signature)
-    });
     let mut keys: Vec<VerifyingKey> = Vec::new();
-    for (index, jwk) in signing.enumerate() {
-        let key = verifying_key(jwk).with_context(|| format!("key {index}"))?;
-        let is_repeated = keys.iter().any(|known| {
-            known.id.is_some() && known.id == key.id && known.algorithm == key.algorithm
-        });
-        ensure!(!is_repeated, "key {index}: expected a kid of its own");
-        keys.push(key);
+    let mut passed_over = Vec::new();
+    for (index, value) in set.keys.into_iter().enumerate() {
+        match signing_key(value) {
+            Ok(Some(key)) => {
+                let is_repeated = keys.iter().any(|known| {
+                    known.id.is_some() && known.id == key.id && known.algorithm == key.algorithm
+                });
+                ensure!(!is_repeated, "key {index}: expected a kid of its own");
+                keys.push(key);
+            }
+            Ok(None) => {}
+            Err(error) => passed_over.push(format!("key {index}: {error:#}")),
+        }
     }
-    ensure!(!keys.is_empty(), "expected at least one signing key");
-    Ok(keys)
+    if keys.is_empty() {
+        match passed_over.into_iter().next() {
+            Some(reason) => bail!(reason),
+            None => bail!("expected at least one signing key"),
+        }
+    }
+    Ok((keys, passed_over))
+}
+
+/// A key of the set; none when it is not for signatures.
+fn signing_key(value: serde_json::Value) -> anyhow::Result<Option<VerifyingKey>> {
+    let jwk: Jwk = serde_json::from_value(value).context("expected a JSON Web Key")?;
+    let usage = jwk.common.public_key_use.as_ref();
+    if usage.is_some_and(|usage| *usage != PublicKeyUse::Signature) {
+        return Ok(None);
+    }
+    verifying_key(&jwk).map(Some)
 }
 
 #[expect(

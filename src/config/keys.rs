@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use toml::Value;
 use tracing::level_filters::LevelFilter;
+use url::{Host, Url};
 
 use super::value::{
     Bad, Secret, boolean, duration, integer, list, masked, parsed, show_duration, show_integer,
@@ -74,6 +75,15 @@ pub const KEYS: &[Key] = &[
                 c.http.tls_key.as_ref()?.display().to_string(),
             ))
         },
+    },
+    Key {
+        name: "http.tls.reload_interval",
+        expected: "a time from \"1s\" to \"1d\"",
+        set: |c, v| {
+            c.http.tls_reload_interval = duration(v, 1, 86_400)?;
+            Ok(())
+        },
+        show: |c| Some(show_duration(c.http.tls_reload_interval)),
     },
     Key {
         name: "http.allowed_origins",
@@ -174,6 +184,24 @@ pub const KEYS: &[Key] = &[
                 c.auth.jwks_file.as_ref()?.display().to_string(),
             ))
         },
+    },
+    Key {
+        name: "auth.jwks_url",
+        expected: "an https URL of a JSON Web Key Set, as in \"https://id.example.org/jwks.json\" (http to this machine only)",
+        set: |c, v| {
+            c.auth.jwks_url = Some(jwks_url(&text(v)?)?);
+            Ok(())
+        },
+        show: |c| Some(Value::String(c.auth.jwks_url.as_ref()?.to_string())),
+    },
+    Key {
+        name: "auth.jwks_refresh_interval",
+        expected: "a time from \"10s\" to \"1d\"",
+        set: |c, v| {
+            c.auth.jwks_refresh_interval = duration(v, 10, 86_400)?;
+            Ok(())
+        },
+        show: |c| Some(show_duration(c.auth.jwks_refresh_interval)),
     },
     Key {
         name: "auth.api_keys",
@@ -306,6 +334,15 @@ pub const KEYS: &[Key] = &[
         show: |c| Some(show_integer(c.limits.connections_per_address)),
     },
     Key {
+        name: "limits.handshakes_per_address",
+        expected: "a number from 1 to 1000000",
+        set: |c, v| {
+            c.limits.handshakes_per_address = integer(v, 1, 1_000_000)? as u32;
+            Ok(())
+        },
+        show: |c| Some(show_integer(c.limits.handshakes_per_address)),
+    },
+    Key {
         name: "limits.sessions",
         expected: "a number from 1 to 1000000",
         set: |c, v| {
@@ -354,7 +391,6 @@ pub const KEYS: &[Key] = &[
 
 /// Keys of the contract whose feature this version does not have: parsing them would promise something untrue.
 const UNSUPPORTED: &[(&str, &str)] = &[
-    ("auth.jwks_url", "fetching keys; use auth.jwks_file"),
     ("chat", "chat rooms"),
     ("cluster", "clusters of nodes"),
     ("notifications", "notifications"),
@@ -418,6 +454,24 @@ fn ice_servers(urls: Vec<String>) -> Result<Vec<String>, Bad> {
         })
     };
     urls.iter().all(is_stun).then_some(urls).ok_or(Bad)
+}
+
+/// Keys that come over a line that others can write on would be anybody's keys.
+fn jwks_url(text: &str) -> Result<Url, Bad> {
+    let url: Url = text.parse().map_err(|_| Bad)?;
+    let is_loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+    let is_safe = match url.scheme() {
+        "https" => url.has_host(),
+        "http" => is_loopback,
+        _ => false,
+    };
+    let has_login = !url.username().is_empty() || url.password().is_some();
+    (is_safe && !has_login).then_some(url).ok_or(Bad)
 }
 
 fn store_url(url: String) -> Result<String, Bad> {

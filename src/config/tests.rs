@@ -132,7 +132,7 @@ fn dev_mode_is_for_loopback_without_keys() {
 
     let open = faults(file("[http]\nlisten = \"0.0.0.0:80\""));
     assert!(open.contains(
-        "auth: expected auth.secret or auth.jwks_file, because the server listens beyond loopback"
+        "auth: expected auth.secret, auth.jwks_url or auth.jwks_file, because the server listens beyond loopback"
     ));
     let open = faults(file("dev = true\n[sfu]\nlisten_ip = \"192.0.2.1\""));
     assert!(open.contains("listens beyond loopback"), "{open}");
@@ -142,7 +142,7 @@ fn dev_mode_is_for_loopback_without_keys() {
         "{both}"
     );
     let neither = faults(file("dev = false"));
-    assert!(neither.contains("auth: expected auth.secret or auth.jwks_file, because dev is false"));
+    assert!(neither.contains("auth: expected auth.secret, auth.jwks_url or auth.jwks_file, because dev is false"));
 }
 
 #[test]

@@ -43,10 +43,26 @@ pub(super) fn websocket_caller(
     headers: &HeaderMap,
     uri: &Uri,
 ) -> Result<Caller, Rejection> {
-    let token = auth::bearer(headers)
+    verified(app, presented(headers, uri))
+}
+
+/// The token of a request, wherever it may stand.
+fn presented<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
+    auth::bearer(headers)
         .or_else(|| protocol_token(headers))
-        .or_else(|| query_token(uri));
-    verified(app, token)
+        .or_else(|| query_token(uri))
+}
+
+/// Before anybody looks at a token that names an unknown key, asks whether the issuer has it by now.
+pub(super) async fn learn_keys(
+    State(app): State<Shared>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if let Some(token) = presented(request.headers(), request.uri()) {
+        app.verifier.learn_key_of(token).await;
+    }
+    next.run(request).await
 }
 
 fn verified(app: &App, token: Option<&str>) -> Result<Caller, Rejection> {

@@ -90,7 +90,7 @@ impl Drop for Held {
 }
 
 /// What one party is likely to hold: an IPv4 address, written as IPv6 or not, or an IPv6 /64 network.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),

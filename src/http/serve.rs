@@ -2,7 +2,7 @@
 //! authentication follow at once in the same task and are bounded by it as well.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,11 +18,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
-use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use super::Shared;
 use super::permit::Permit;
+use super::tls::Tls;
 use crate::metrics::HandshakeFailure;
 use crate::shutdown::Phase;
 
@@ -54,12 +54,14 @@ const LINGER: Duration = Duration::from_secs(1);
 pub struct Peer {
     /// Counts the connection for as long as it is held.
     pub permit: Permit,
+    /// The other end, or the proxy before it.
+    pub address: IpAddr,
     /// When the handshake must be over.
     pub deadline: Instant,
 }
 
 /// Serves connections until the server stops.
-pub async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, app: Shared, router: Router) {
+pub async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, app: Shared, router: Router) {
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -88,6 +90,7 @@ pub async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, app: Shared,
         };
         let peer = Peer {
             permit,
+            address: address.ip(),
             deadline: Instant::now() + app.config.http.handshake_timeout,
         };
         let (app, router, tls) = (Arc::clone(&app), router.clone(), tls.clone());
@@ -104,7 +107,7 @@ pub async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, app: Shared,
 async fn connection(
     stream: TcpStream,
     address: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     peer: Peer,
     app: Shared,
     router: Router,
@@ -120,7 +123,7 @@ async fn connection(
     let Some(tls) = tls else {
         return requests(stream, address, peer, app, router).await;
     };
-    match timeout_at(peer.deadline, tls.accept(stream)).await {
+    match timeout_at(peer.deadline, tls.acceptor().accept(stream)).await {
         Ok(Ok(stream)) => requests(stream, address, peer, app, router).await,
         Ok(Err(error)) => {
             app.metrics.handshake_failure(HandshakeFailure::Tls);

@@ -8,7 +8,7 @@ use prometheus::{Encoder, TextEncoder};
 use redred_sfu::stats::FORWARD_BOUNDS;
 use redred_signaling::stats::Snapshot;
 
-use super::{BOUNDS, HandshakeFailure, Histogram, Metrics};
+use super::{BOUNDS, HandshakeFailure, Histogram, Metrics, Outcomes};
 use crate::media;
 use crate::realtime::SocketStats;
 use crate::store;
@@ -345,6 +345,16 @@ impl Readings<'_> {
                 "Open TCP connections.",
                 self.connections as u64,
             ),
+            outcomes(
+                "redred_tls_reloads_total",
+                "Changes of the certificate's files, by whether they could be taken up.",
+                &self.metrics.tls_reloads,
+            ),
+            outcomes(
+                "redred_auth_key_fetches_total",
+                "Fetches of the key set of auth.jwks_url, by how they ended.",
+                &self.metrics.key_fetches,
+            ),
             counter(
                 "redred_panics_total",
                 "Panics of any thread.",
@@ -365,6 +375,17 @@ type Labels = Vec<(&'static str, &'static str)>;
 
 fn counter(name: &str, help: &str, count: u64) -> MetricFamily {
     counters(name, help, [(Labels::new(), count)])
+}
+
+fn outcomes(name: &str, help: &str, outcomes: &Outcomes) -> MetricFamily {
+    counters(
+        name,
+        help,
+        [
+            (vec![("result", "done")], outcomes.done.count()),
+            (vec![("result", "failed")], outcomes.failed.count()),
+        ],
+    )
 }
 
 fn gauge(name: &str, help: &str, value: u64) -> MetricFamily {

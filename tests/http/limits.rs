@@ -149,3 +149,40 @@ async fn rubbish_is_answered_and_harms_nobody() {
     }
     check("/healthz", server.get("/healthz"), StatusCode::OK, None).await;
 }
+
+#[tokio::test]
+async fn an_address_that_shakes_hands_too_often_is_told_to_wait() {
+    let server = TestServer::start("[limits]\nhandshakes_per_address = 3").await;
+    // Bad handshakes count as good ones do: guessing tokens is what this is against.
+    for _ in 0..3 {
+        let answer = server.get("/ws").bearer_auth("guess").send().await;
+        let status = answer.expect("an answer").status();
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+    }
+    for (route, request) in [
+        ("/ws", server.get("/ws")),
+        ("/ws/live/{stream}/", server.get("/ws/live/ana/")),
+        ("/whip/{stream}", server.post("/whip/ana")),
+        ("/whep/{stream}", server.post("/whep/ana")),
+    ] {
+        let answer = check(
+            route,
+            request,
+            StatusCode::TOO_MANY_REQUESTS,
+            Some("rate_limited"),
+        )
+        .await;
+        let seconds = answer.headers()["retry-after"].to_str().expect("text");
+        let seconds: u64 = seconds.parse().expect("a number");
+        assert!((1..=20).contains(&seconds), "{seconds}");
+    }
+    // What is no handshake goes on.
+    let streams = server.get("/api/v1/streams").send().await;
+    assert_eq!(streams.expect("an answer").status(), StatusCode::OK);
+    let text = server.get("/metrics").send().await.expect("an answer");
+    let text = text.text().await.expect("a body");
+    assert!(
+        text.contains("redred_ws_handshake_failures_total{reason=\"rate_limit\"} 4"),
+        "{text}"
+    );
+}
