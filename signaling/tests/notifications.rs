@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 #[path = "notifications/delivery.rs"]
 mod delivery;
+#[path = "notifications/messages.rs"]
+mod messages;
 #[path = "notifications/model.rs"]
 mod model;
 #[path = "notifications/notices.rs"]
