@@ -40,6 +40,7 @@ impl Readings<'_> {
     /// When a family has no sample, which the code rules out.
     pub fn render(&self) -> prometheus::Result<String> {
         let mut families = self.realtime();
+        families.extend(self.notifications());
         families.extend(self.media());
         families.extend(self.process());
         // The format has no family without a sample: without a hub, there are no messages by type.
@@ -78,6 +79,8 @@ impl Readings<'_> {
                 [
                     (vec![("kind", "multiplexed")], hub.sessions_multiplexed),
                     (vec![("kind", "live")], hub.sessions_live),
+                    (vec![("kind", "chat")], hub.sessions_chat),
+                    (vec![("kind", "notifications")], hub.sessions_notifications),
                 ],
             ),
             counters(
@@ -205,6 +208,54 @@ impl Readings<'_> {
                     (vec![("reason", "database")], self.store.failures),
                     (vec![("reason", "queue_full")], self.store.refused),
                 ],
+            ),
+        ]
+    }
+
+    fn notifications(&self) -> Vec<MetricFamily> {
+        let hub = self.hub;
+        vec![
+            counter(
+                "redred_notifications_total",
+                "Notifications stored, one for each recipient.",
+                hub.notifications,
+            ),
+            counter(
+                "redred_notification_repeats_total",
+                "Parts of requests to notify that were there already.",
+                hub.notification_repeats,
+            ),
+            counters(
+                "redred_notification_batches_total",
+                "Batches sent, by what ended them.",
+                [
+                    (
+                        vec![("reason", "window")],
+                        hub.notification_batches
+                            .saturating_sub(hub.notification_batches_full),
+                    ),
+                    (vec![("reason", "full")], hub.notification_batches_full),
+                ],
+            ),
+            counter(
+                "redred_notification_gaps_total",
+                "Times that a stored notification was never told here, and asked of the store.",
+                hub.notification_gaps,
+            ),
+            counter(
+                "redred_notifications_purged_total",
+                "Rows deleted because they were too old.",
+                hub.notifications_purged,
+            ),
+            counter(
+                "redred_notices_dropped_total",
+                "Messages and streams of which not everybody was notified.",
+                hub.notices_dropped,
+            ),
+            counter(
+                "redred_live_notices_suppressed_total",
+                "Streams that went live again before their followers were to be told again.",
+                hub.live_notices_suppressed,
             ),
         ]
     }
