@@ -171,6 +171,46 @@ impl Readings<'_> {
                 "Comments stored.",
                 hub.comments,
             ),
+            gauge(
+                "redred_chat_rooms",
+                "Chat rooms with state in memory.",
+                hub.chat_rooms,
+            ),
+            gauge(
+                "redred_chat_people_online",
+                "People with a connection, or without one since a moment ago.",
+                hub.people_online,
+            ),
+            counter(
+                "redred_chat_messages_total",
+                "Messages stored in chat rooms.",
+                hub.chat_messages,
+            ),
+            counter(
+                "redred_chat_repeats_total",
+                "Messages that were sent again and had been stored before.",
+                hub.chat_repeats,
+            ),
+            counter(
+                "redred_chat_log_recoveries_total",
+                "Recoveries that were read from the log of a room.",
+                hub.chat_log_recoveries,
+            ),
+            counter(
+                "redred_chat_gaps_total",
+                "Times that a room found something missing and read its log.",
+                hub.chat_gaps,
+            ),
+            counter(
+                "redred_chat_evictions_total",
+                "Idle chat rooms forgotten to make room for others.",
+                hub.chat_evictions,
+            ),
+            counter(
+                "redred_chat_presence_changes_total",
+                "People who came or went.",
+                hub.presence_changes,
+            ),
             counter(
                 "redred_live_publisher_returns_total",
                 "Publishers that came back within the grace time.",
