@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use redred_signaling::api::{Reply, Request};
-use redred_signaling::hub::Reason;
 use redred_signaling::sim::{World, viewer, with_grants};
 use redred_signaling::store::StoreOp;
-use redred_signaling::store::chat::{Attachment, ChatOp, RoomKind};
-use redred_signaling::{Channel, Config, ErrorCode, RoomId, SessionId, UserId};
+use redred_signaling::store::chat::{Attachment, ChatOp};
+use redred_signaling::{Config, SessionId};
 use serde_json::{Value, json};
 
 mod support;
-use support::{chat_of, direct, group, user};
+use support::{chat_of, direct, group};
 
 fn kinds(messages: &[Value]) -> Vec<&str> {
     let kinds = messages.iter().map(|message| message["type"].as_str());
@@ -169,22 +167,6 @@ fn a_path_that_leads_nowhere_closes_the_socket() {
 }
 
 #[test]
-fn who_may_open_a_socket_on_a_room_is_told_before_the_upgrade() {
-    let mut world = World::new(Config::default());
-    let room = direct(&mut world, "ana", "bo");
-    let admit = |world: &mut World, who: &str, room: &str| {
-        let channel = Channel::parse(room).expect("a channel");
-        let ask = Request::Admit { channel };
-        let result = world.http(&viewer(who), ask).expect("an answer");
-        result.map_err(|error| error.code)
-    };
-    assert_eq!(admit(&mut world, "ana", &room), Ok(Reply::Done));
-    assert_eq!(admit(&mut world, "cy", &room), Err(ErrorCode::Forbidden));
-    let nowhere = admit(&mut world, "ana", "chat:nowhere");
-    assert_eq!(nowhere, Err(ErrorCode::NotFound));
-}
-
-#[test]
 fn edits_and_deletions_take_positions_and_only_of_ones_own() {
     let mut world = World::new(Config::default());
     let room = direct(&mut world, "ana", "bo");
@@ -271,30 +253,6 @@ fn what_a_message_may_hold_is_checked() {
 }
 
 #[test]
-fn a_writer_who_is_too_fast_is_told_when_to_go_on() {
-    let mut config = Config::default();
-    config.rooms.messages_burst = 3;
-    config.rooms.messages_per_second = 2;
-    let mut world = World::new(config);
-    let room = direct(&mut world, "ana", "bo");
-    world.advance(Duration::from_secs(2));
-    // Both devices share one pace.
-    let phone = world.connect(&viewer("ana"), Some(&room));
-    let laptop = world.connect(&viewer("ana"), Some(&room));
-    for who in [phone, laptop, phone] {
-        write(&mut world, who, &room, "x");
-    }
-    let refused = world.ask(laptop, &room, "chat_message", json!({"text": "x"}));
-    assert_eq!(code(&refused), "rate_limited");
-    assert_eq!(refused["data"]["retry_after_ms"], 500);
-    assert_eq!(world.hub.stats().rate_limited, 1);
-    let bo = world.connect(&viewer("bo"), Some(&room));
-    write(&mut world, bo, &room, "others are not held up");
-    world.advance(Duration::from_millis(500));
-    write(&mut world, phone, &room, "x");
-}
-
-#[test]
 fn history_pages_both_ways() {
     let mut world = World::new(Config::default());
     let room = direct(&mut world, "ana", "bo");
@@ -328,31 +286,6 @@ fn history_pages_both_ways() {
         let refused = world.ask(ana, &room, "history", bad.clone());
         assert_eq!(code(&refused), "invalid_field", "{bad}");
     }
-}
-
-#[test]
-fn a_page_of_long_messages_is_shorter_and_says_that_there_are_more() {
-    let mut config = Config::default();
-    config.rooms.page_bytes_max = 10_000;
-    config.rooms.state_bytes_max = 10_000;
-    let mut world = World::new(config);
-    let room = direct(&mut world, "ana", "bo");
-    let ana = world.connect(&viewer("ana"), None);
-    for _ in 0..6 {
-        write(&mut world, ana, &room, &"x".repeat(4000));
-    }
-    let page = world.ask(ana, &room, "history", json!({}));
-    let newest = page["data"]["messages"].as_array().expect("messages");
-    assert_eq!(newest.len(), 2);
-    assert_eq!(newest[1]["seq"], 6, "the newest are kept");
-    assert_eq!(page["data"]["has_more"], true);
-    let page = world.ask(ana, &room, "history", json!({"after_seq": 0}));
-    let oldest = page["data"]["messages"].as_array().expect("messages");
-    assert_eq!((oldest.len(), &oldest[0]["seq"]), (2, &json!(1)));
-    world.ask(ana, &room, "subscribe", json!({"channel": room}));
-    let state = world.take_kind(ana, "subscribed")[0]["state"].clone();
-    assert_eq!(state["messages"].as_array().map(Vec::len), Some(2));
-    assert_eq!(state["has_more"], true);
 }
 
 #[test]
@@ -584,207 +517,6 @@ fn what_changes_while_a_list_is_read_comes_behind_it() {
         let text = format!("m{}", messages - 1);
         assert_eq!(newest["last_message"]["text"], text, "{messages}");
     }
-}
-
-#[test]
-fn whoever_is_not_looking_is_to_be_notified_and_idle_rooms_are_forgotten() {
-    let mut config = Config::default();
-    config.rooms.max_rooms = 2;
-    let mut world = World::new(config);
-    let rooms: Vec<String> = ["bo", "cy", "di"]
-        .into_iter()
-        .map(|other| direct(&mut world, "ana", other))
-        .collect();
-    let ana = world.connect(&viewer("ana"), None);
-    for room in &rooms {
-        write(&mut world, ana, room, "hi");
-    }
-    let stats = world.hub.stats();
-    assert_eq!((stats.chat_rooms, stats.chat_evictions), (2, 1));
-    for room in &rooms[..2] {
-        let ack = world.ask(ana, room, "subscribe", json!({"channel": room}));
-        assert_eq!(ack["type"], "ack");
-    }
-    let refused = world.ask(ana, &rooms[2], "chat_message", json!({"text": "x"}));
-    assert_eq!(code(&refused), "unavailable", "nobody is idle");
-    assert!(world.hub.stats().limits_hit > 0);
-    world.disconnect(ana);
-    world.advance(Duration::from_secs(600));
-    assert_eq!(world.hub.stats().chat_rooms, 0);
-    let reason = world.hub.poll_timeout().map(|(_, reason)| reason);
-    assert_ne!(reason, Some(Reason::Chat));
-}
-
-#[test]
-fn queues_of_a_room_are_bounded() {
-    let mut config = Config::default();
-    config.rooms.pending_max = 2;
-    config.rooms.pending_writes_max = 3;
-    config.rooms.pending_reads_max = 2;
-    let mut world = World::new(config);
-    let room = direct(&mut world, "ana", "bo");
-    let ana = world.connect(&viewer("ana"), None);
-    world.take(ana);
-    world.is_store_held = true;
-    let refusals = |world: &mut World| world.take_kind(ana, "error");
-    for _ in 0..3 {
-        world.send(ana, &room, "chat_message", json!({"text": "x"}));
-    }
-    let refused = refusals(&mut world);
-    assert_eq!(refused.len(), 1, "two wait for the room");
-    assert_eq!(refused[0]["code"], "unavailable");
-    assert!(world.release_store_reply(), "the room is there");
-    for _ in 0..2 {
-        world.send(ana, &room, "chat_message", json!({"text": "x"}));
-    }
-    assert_eq!(refusals(&mut world).len(), 1, "three are being stored");
-    for _ in 0..3 {
-        world.send(ana, &room, "history", json!({}));
-    }
-    assert_eq!(refusals(&mut world).len(), 1, "two pages are being read");
-    assert_eq!(world.hub.stats().limits_hit, 3);
-    world.is_store_held = false;
-    world.run();
-    let ack = world.ask(ana, &room, "history", json!({}));
-    let messages = ack["data"]["messages"].as_array().map(Vec::len);
-    assert_eq!(messages, Some(3), "what was taken was stored");
-}
-
-#[test]
-fn http_does_what_a_socket_does() {
-    let mut world = World::new(Config::default());
-    let room = direct(&mut world, "ana", "bo");
-    let id = RoomId::new(chat_of(&room)).expect("a room");
-    let bo = world.connect(&viewer("bo"), Some(&room));
-    world.take(bo);
-    let post = |text: &str, sender: Option<UserId>| Request::PostMessage {
-        room: id.clone(),
-        sender,
-        message: serde_json::from_value(json!({"text": text, "client_id": text}))
-            .expect("a message"),
-    };
-    let posted = world.http(&viewer("ana"), post("over HTTP", None));
-    let Some(Ok(Reply::Posted {
-        message,
-        is_new: true,
-    })) = posted
-    else {
-        panic!("{posted:?}");
-    };
-    assert_eq!(
-        world.take_kind(bo, "chat_message")[0]["id"],
-        message.id.as_str()
-    );
-    let again = world.http(&viewer("ana"), post("over HTTP", None));
-    assert!(matches!(
-        again,
-        Some(Ok(Reply::Posted { is_new: false, .. }))
-    ));
-    // In the name of others only for admins, who need not be members.
-    let forbidden = world.http(&viewer("bo"), post("x", Some(user("ana"))));
-    assert_eq!(
-        forbidden.expect("an answer").expect_err("refused").code,
-        ErrorCode::Forbidden
-    );
-    let admin = with_grants("app", r#"{"admin": true}"#);
-    let posted = world.http(&admin, post("for ana", Some(user("ana"))));
-    assert!(
-        matches!(posted, Some(Ok(Reply::Posted { .. }))),
-        "{posted:?}"
-    );
-    let posted = world.http(&admin, post("as itself", None));
-    assert!(
-        matches!(posted, Some(Ok(Reply::Posted { .. }))),
-        "{posted:?}"
-    );
-    let senders: Vec<Value> = world
-        .take_kind(bo, "chat_message")
-        .iter()
-        .map(|message| message["sender"]["id"].clone())
-        .collect();
-    assert_eq!(senders, ["ana", "app"]);
-    let stranger = world.http(&admin, post("x", Some(user("cy"))));
-    assert_eq!(
-        stranger.expect("an answer").expect_err("refused").code,
-        ErrorCode::InvalidField
-    );
-    let page = Request::RoomMessages {
-        room: id.clone(),
-        before_seq: None,
-        after_seq: Some(1),
-        limit: 1,
-    };
-    let page = world.http(&admin, page);
-    let Some(Ok(Reply::Messages {
-        messages,
-        has_more: true,
-    })) = page
-    else {
-        panic!("{page:?}");
-    };
-    assert_eq!(messages[0].text, "for ana");
-    let view = world.http(&viewer("bo"), Request::GetRoom { room: id.clone() });
-    let Some(Ok(Reply::Room { room: view, .. })) = view else {
-        panic!("{view:?}");
-    };
-    assert_eq!((view.kind, view.members.len()), (RoomKind::Direct, 2));
-    let view = world.http(&viewer("cy"), Request::GetRoom { room: id });
-    assert_eq!(
-        view.expect("an answer").expect_err("refused").code,
-        ErrorCode::Forbidden
-    );
-}
-
-#[test]
-fn a_pair_has_one_room_and_lists_and_searches_show_ones_own() {
-    let mut world = World::new(Config::default());
-    let room = direct(&mut world, "ana", "bo");
-    assert_eq!(direct(&mut world, "bo", "ana"), room, "whoever asks");
-    let other = direct(&mut world, "bo", "cy");
-    let ana = world.connect(&viewer("ana"), None);
-    let bo = world.connect(&viewer("bo"), None);
-    write(&mut world, ana, &room, "A secret about boats");
-    world.advance(Duration::from_secs(1));
-    write(&mut world, bo, &other, "boating tomorrow?");
-    let list = |world: &mut World, who: &str| {
-        let ask = Request::ListRooms {
-            before: None,
-            limit: 10,
-        };
-        let Some(Ok(Reply::Rooms { rooms, .. })) = world.http(&viewer(who), ask) else {
-            panic!("no list");
-        };
-        let ids = rooms
-            .into_iter()
-            .map(|listing| format!("chat:{}", listing.room.id));
-        ids.collect::<Vec<String>>()
-    };
-    assert_eq!(list(&mut world, "bo"), [other.clone(), room.clone()]);
-    assert_eq!(list(&mut world, "ana"), [room.clone()]);
-    let find = |world: &mut World, who: &str, text: &str| {
-        let ask = Request::SearchMessages {
-            text: text.to_owned(),
-            room: None,
-            before_ms: None,
-            limit: 10,
-        };
-        let Some(Ok(Reply::Messages { messages, .. })) = world.http(&viewer(who), ask) else {
-            panic!("nothing found");
-        };
-        messages.len()
-    };
-    assert_eq!(find(&mut world, "bo", "boat"), 2);
-    assert_eq!(find(&mut world, "ana", "boat"), 1);
-    assert_eq!(find(&mut world, "ana", "secret boats"), 1);
-    assert_eq!(find(&mut world, "cy", "secret"), 0);
-    let empty = Request::SearchMessages {
-        text: " ".to_owned(),
-        room: None,
-        before_ms: None,
-        limit: 10,
-    };
-    let refused = world.http(&viewer("bo"), empty).expect("an answer");
-    assert_eq!(refused.expect_err("refused").code, ErrorCode::InvalidField);
 }
 
 #[test]

@@ -18,13 +18,12 @@ use redred_signaling::sim::{World, viewer};
 use redred_signaling::store::chat::{ChatOk, ChatOp, LogEvent, NewMessage};
 use redred_signaling::store::{StoreOk, StoreOp};
 use redred_signaling::{Channel, Config, RoomId, SessionId};
-use serde::Deserialize;
 use serde_json::json;
 
 #[path = "support/checker.rs"]
 mod checker;
 mod support;
-use checker::{Acknowledged, Checker, Entry};
+use checker::{Acknowledged, Checker, Entry, Told, entry};
 use support::{chat_of, direct, group};
 
 /// Messages that each run delivers or acknowledges at least.
@@ -148,33 +147,6 @@ fn config() -> Config {
     config.rooms.recovery_messages = 100;
     config.rooms.linger = Duration::from_secs(2);
     config
-}
-
-/// A message as it came, as far as the checker needs it.
-#[derive(Debug, Deserialize)]
-struct Told {
-    #[serde(rename = "type")]
-    kind: String,
-    data: Data,
-    #[serde(default)]
-    metadata: About,
-}
-
-#[derive(Debug, Deserialize)]
-struct Data {
-    id: Option<String>,
-    client_id: Option<String>,
-    room: Option<serde_json::Value>,
-    seq: Option<u64>,
-    epoch: Option<String>,
-    recovered: Option<bool>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct About {
-    channel: Option<String>,
-    seq: Option<u64>,
-    reply_to: Option<String>,
 }
 
 struct Client {
@@ -587,16 +559,6 @@ impl Run {
         );
         let blackouts = self.faults.blackouts;
         assert!(blackouts == 0 || self.forgotten > 0, "seed {seed}");
-        println!(
-            "seed {seed}: {} delivered, {} acknowledged, {} recovered ({} from the log), {} gaps told, {} found, {:?}",
-            self.checker.deliveries,
-            self.checker.acknowledgements,
-            self.checker.recovered,
-            stats.chat_log_recoveries,
-            self.checker.told_gaps,
-            stats.chat_gaps,
-            self.injected,
-        );
     }
 
     /// What the store holds: how far each room is, and what stands where.
@@ -629,13 +591,5 @@ impl Run {
             }
         }
         (ends, held)
-    }
-}
-
-fn entry(kind: &str, id: Option<&str>, client_id: Option<&str>) -> Entry {
-    Entry {
-        kind: kind.to_owned(),
-        id: id.unwrap_or_default().to_owned(),
-        client_id: client_id.map(str::to_owned),
     }
 }

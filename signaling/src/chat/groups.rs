@@ -177,6 +177,7 @@ impl Room {
                 let is_whole = self.advance(seq, |room| {
                     room.title = title;
                     room.members = by_user(members);
+                    room.has_new_members = true;
                     room.updated_at_ms = turn.now.wall_ms;
                 });
                 self.tell_change(turn, &asker, seq, change, is_whole);

@@ -64,3 +64,34 @@ impl Quota {
         self.open_reads = self.open_reads.saturating_sub(1);
     }
 }
+
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an `Instant` can only be made from the clock; every later one is counted from this"
+)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn no_more_writers_are_remembered_than_the_limit_and_the_latest_are() {
+        let mut limits = Config::default().rooms;
+        limits.remembered_writers = 10;
+        limits.messages_burst = 1;
+        let (mut quota, mut stats) = (Quota::default(), Snapshot::default());
+        let now = Instant::now();
+        let mut take = |n: u32| {
+            let user = UserId::new(format!("u{n}")).expect("a user id");
+            let taken = quota.pace(now, &user, &limits, &mut stats).is_ok();
+            (taken, quota.recent.len() + quota.earlier.len())
+        };
+        for n in 0..100 {
+            assert!(take(n).1 <= 10);
+        }
+        assert!(!take(99).0, "remembered");
+        assert!(!take(95).0, "remembered");
+        assert!(take(0).0, "forgotten");
+        assert_eq!(stats.rate_limited, 2);
+    }
+}

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
+use super::catching::Catching;
 use super::feed::Feed;
 use super::groups::Change;
 use super::positions::{Mark, Typing};
@@ -21,14 +22,12 @@ use crate::grants::User;
 use crate::id::{Channel, RoomId, UserId};
 use crate::live::unavailable_store;
 use crate::message::ServerMessage;
-use crate::message::chat::{ChatState, ChatUpdate, MemberView, MessageView, RoomUpdated, RoomView};
+use crate::message::chat::{ChatUpdate, MemberView, MessageView, RoomUpdated, RoomView};
 use crate::message::connection::Position;
 use crate::peers::Requester;
 use crate::people::{self, People};
 use crate::session::Key;
-use crate::store::chat::{
-    ChatOk, ChatOp, Member, MemberRole, Message, RoomChange, RoomKind, RoomState,
-};
+use crate::store::chat::{ChatOp, Member, MemberRole, Message, RoomChange, RoomKind, RoomState};
 use crate::store::{StoreError, StoreId, StoreOp};
 use crate::time::Now;
 
@@ -76,19 +75,6 @@ pub(crate) enum Then {
     Change { asker: Asker, change: RoomChange },
 }
 
-/// How far a room is in finding out what it has missed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Catching {
-    /// It knows of nothing.
-    Up,
-    /// The room is being loaded.
-    Loading,
-    /// Its log is being read.
-    Reading,
-    /// The store has failed, or what is missing is still on its way.
-    Waiting(Instant),
-}
-
 /// A room whose state is in memory.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -106,19 +92,21 @@ pub(crate) struct Room {
     recent_max: usize,
     pub(super) state_seq: u64,
     /// The newest position that is known to be taken.
-    known_seq: u64,
+    pub(super) known_seq: u64,
     pub(super) feed: Feed,
     pub(super) typing: BTreeMap<UserId, Typing>,
     /// Messages that are being stored, by sender and `client_id`.
     pub(super) storing: BTreeMap<(UserId, String), StoreId>,
     pub(super) changes: VecDeque<Change>,
     pub(super) is_changing: bool,
-    catching: Catching,
+    pub(super) catching: Catching,
     /// A write has failed, and whether it was stored is not known; or blocks changed while the room was loaded.
-    is_suspect: bool,
-    failures: u32,
+    pub(super) is_suspect: bool,
+    pub(super) failures: u32,
     /// Store requests that are open.
     open: usize,
+    /// Members may have come or gone since the room was last found by user.
+    pub(super) has_new_members: bool,
     /// Members under whom the room is found by user.
     pub(super) indexed: BTreeSet<UserId>,
     pub(super) idle_since: Option<Instant>,
@@ -153,6 +141,7 @@ impl Room {
             is_suspect: false,
             failures: 0,
             open: 0,
+            has_new_members: true,
             indexed: BTreeSet::new(),
             idle_since: None,
             scheduled: None,
@@ -169,10 +158,11 @@ impl Room {
         }
     }
 
-    fn restore(&mut self, state: RoomState) {
+    pub(super) fn restore(&mut self, state: RoomState) {
         self.title = state.title;
         self.updated_at_ms = state.updated_at_ms;
         self.members = by_user(state.members);
+        self.has_new_members = true;
         self.blocks = state.blocks.into_iter().collect();
         self.has_older = false;
         self.recent = state.messages.into();
@@ -188,145 +178,6 @@ impl Room {
             return Err(not_a_member());
         }
         Ok(member)
-    }
-
-    /// Subscribes a session, which is a member.
-    pub(super) fn subscribe(
-        &mut self,
-        turn: &mut Turn<'_>,
-        key: Key,
-        id: Option<String>,
-        since: Option<Position>,
-    ) {
-        use super::feed::Missed;
-        let Some(since) = since else {
-            return self.finish_subscribing(turn, key, id, None);
-        };
-        match self.feed.missed(&since, &turn.context.config.rooms) {
-            Missed::Here(frames) => {
-                turn.context.stats.recoveries += 1;
-                self.finish_subscribing(turn, key, id, Some((since.seq, frames)));
-            }
-            Missed::TooMuch => {
-                turn.context.stats.recovery_failures += 1;
-                self.finish_subscribing(turn, key, id, None);
-            }
-            Missed::InLog => {
-                let ticket = self.feed.begin_recovery(turn.context, key);
-                let channel = self.feed.channel().clone();
-                if let Some(session) = turn.context.sessions.get_mut(key) {
-                    session.subscriptions.insert(channel);
-                }
-                let op = ChatOp::ReadLog {
-                    room: self.id.clone(),
-                    after_seq: since.seq,
-                    limit: turn.context.config.rooms.recovery_messages,
-                };
-                let since = since.seq;
-                let then = Then::Recover {
-                    key,
-                    id,
-                    ticket,
-                    since,
-                };
-                self.ask_store(turn.context, op, then);
-            }
-        }
-    }
-
-    /// The log behind what a session has seen is there, or is not.
-    pub(super) fn handle_recovered(
-        &mut self,
-        turn: &mut Turn<'_>,
-        key: Key,
-        id: Option<String>,
-        (ticket, since): (u64, u64),
-        result: Result<ChatOk, StoreError>,
-    ) {
-        // Who has left or come back meanwhile waits for another reading, or for none.
-        if !self.feed.end_recovery(key, ticket) || !turn.context.sessions.is_attached(key) {
-            return;
-        }
-        let missed = self.missed_from_log(turn, since, result);
-        let stats = &mut turn.context.stats;
-        match &missed {
-            Some(_) => {
-                stats.recoveries += 1;
-                stats.chat_log_recoveries += 1;
-            }
-            None => stats.recovery_failures += 1,
-        }
-        self.finish_subscribing(turn, key, id, missed);
-    }
-
-    /// What was delivered behind `since`, from the log and from what was delivered while it was read; none when the store
-    /// has failed, or it is too much.
-    fn missed_from_log(
-        &self,
-        turn: &Turn<'_>,
-        since: u64,
-        result: Result<ChatOk, StoreError>,
-    ) -> Option<(u64, Vec<crate::outbox::Frame>)> {
-        let Ok(ChatOk::Log { entries, .. }) = result else {
-            return None;
-        };
-        let mut frames = Vec::new();
-        let mut reached = since;
-        for entry in entries {
-            if entry.seq > self.feed.last_seq() {
-                // Stored, and not published yet: it comes live.
-                break;
-            }
-            if entry.seq != reached + 1 {
-                return None;
-            }
-            reached = entry.seq;
-            let message = self.logged(turn, entry.event, entry.at_ms);
-            frames.push(self.feed.encode(reached, entry.at_ms, &message));
-        }
-        frames.extend(self.feed.since(reached)?);
-        let bytes: usize = frames.iter().map(|frame| frame.bytes.len()).sum();
-        (bytes <= turn.context.config.rooms.recovery_bytes).then_some((since, frames))
-    }
-
-    fn finish_subscribing(
-        &mut self,
-        turn: &mut Turn<'_>,
-        key: Key,
-        id: Option<String>,
-        missed: Option<(u64, Vec<crate::outbox::Frame>)>,
-    ) {
-        let Some(session) = turn.context.sessions.get(key) else {
-            return;
-        };
-        let viewer = session.caller.user.id.clone();
-        let state = self.chat_state(turn, &viewer);
-        self.feed
-            .subscribe(turn.context, turn.now, key, missed, state);
-        turn.context
-            .ack(turn.now, key, id, crate::context::object([]));
-    }
-
-    /// Ends a session's subscription, and what it was typing.
-    pub(super) fn unsubscribe(&mut self, turn: &mut Turn<'_>, key: Key) {
-        self.feed.unsubscribe(turn.context, key);
-        let typed = self.typing.iter().find(|(_, typing)| typing.key == key);
-        if let Some(user) = typed.map(|(user, _)| user.clone()) {
-            self.end_typing(turn, &user);
-        }
-    }
-
-    fn chat_state(&self, turn: &Turn<'_>, viewer: &UserId) -> ChatState {
-        let limits = &turn.context.config.rooms;
-        let reached = self.feed.last_seq();
-        let told = self.recent.iter().filter(|message| message.seq <= reached);
-        let (messages, was_cut) = view::page(told.cloned().collect(), true, limits.state_bytes_max);
-        ChatState {
-            room: self.view(turn, viewer),
-            messages,
-            has_more: self.has_older || was_cut,
-            unread: self.members.get(viewer).map_or(0, |member| member.unread),
-        }
     }
 
     /// The room as one of its members or an admin sees it.
@@ -452,7 +303,7 @@ impl Room {
         }
     }
 
-    fn deliver_held(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn deliver_held(&mut self, turn: &mut Turn<'_>) {
         while let Some((_, publication)) = self.feed.next_held() {
             self.deliver(turn, publication.at_ms, &publication.message);
         }
@@ -460,7 +311,7 @@ impl Room {
     }
 
     /// Hands what carries the next position to everybody who follows.
-    fn deliver(&mut self, turn: &mut Turn<'_>, at_ms: u64, message: &ServerMessage) {
+    pub(super) fn deliver(&mut self, turn: &mut Turn<'_>, at_ms: u64, message: &ServerMessage) {
         self.feed.deliver(turn.context, at_ms, message);
         let seq = self.feed.last_seq();
         self.known_seq = self.known_seq.max(seq);
@@ -486,7 +337,7 @@ impl Room {
     }
 
     /// What another node has written becomes part of the state; false when it takes more than memory holds.
-    fn apply(&mut self, seq: u64, message: &ServerMessage) -> bool {
+    pub(super) fn apply(&mut self, seq: u64, message: &ServerMessage) -> bool {
         if let ServerMessage::ChatMessage(view) = message {
             self.add(stored(view));
         } else if let ServerMessage::MessageEdited(edited) = message {
@@ -520,12 +371,13 @@ impl Room {
                 }
             });
             self.members = by_user(members.collect());
+            self.has_new_members = true;
         }
         true
     }
 
     /// A message was added to the log.
-    fn add(&mut self, message: Message) {
+    pub(super) fn add(&mut self, message: Message) {
         for (user, member) in &mut self.members {
             if *user == message.sender.id {
                 member.delivered_seq = message.seq;
@@ -540,7 +392,7 @@ impl Room {
         self.trim();
     }
 
-    fn trim(&mut self) {
+    pub(super) fn trim(&mut self) {
         while self.recent.len() > self.recent_max {
             self.recent.pop_front();
             self.has_older = true;
@@ -576,149 +428,6 @@ impl Room {
     /// A message of this node was stored.
     pub(super) fn add_stored(&mut self, message: Message) -> bool {
         self.advance(message.seq, |room| room.add(message))
-    }
-
-    /// What was said at `seq` may not have been delivered here.
-    pub(super) fn note(&mut self, seq: u64) {
-        self.known_seq = self.known_seq.max(seq);
-        self.feed.note(seq);
-    }
-
-    /// The store is there again: what was to be read later is read now.
-    pub(super) fn hurry(&mut self) {
-        if let Catching::Waiting(_) = self.catching {
-            self.catching = Catching::Up;
-        }
-    }
-
-    /// A write has failed: whether it was stored is not known for sure.
-    pub(super) fn suspect(&mut self) {
-        self.is_suspect = true;
-    }
-
-    /// Finds out what was missed, when something was.
-    pub(super) fn catch_up(&mut self, turn: &mut Turn<'_>) {
-        if self.catching == Catching::Up && self.is_behind() {
-            turn.context.stats.chat_gaps += 1;
-            self.reload(turn);
-        }
-    }
-
-    fn is_behind(&self) -> bool {
-        self.is_suspect || self.known_seq > self.state_seq || self.feed.has_gap()
-    }
-
-    fn reload(&mut self, turn: &mut Turn<'_>) {
-        self.is_suspect = false;
-        self.catching = Catching::Loading;
-        let op = Self::load(&self.id, &turn.context.config.rooms);
-        self.ask_store(turn.context, op, Then::Reload);
-    }
-
-    /// The room was loaded again.
-    pub(super) fn handle_reloaded(
-        &mut self,
-        turn: &mut Turn<'_>,
-        result: Result<ChatOk, StoreError>,
-    ) {
-        let Ok(ChatOk::Room(state)) = result else {
-            self.is_suspect = true;
-            return self.wait(turn);
-        };
-        // What was read before a write of this node that has been answered since is older than what is here.
-        if state.last_seq >= self.state_seq {
-            let has_news = state.last_seq > self.state_seq;
-            self.restore(state);
-            if has_news {
-                self.tell_lists(turn, true);
-            }
-        }
-        self.read_log(turn);
-    }
-
-    fn read_log(&mut self, turn: &mut Turn<'_>) {
-        if self.feed.last_seq() >= self.known_seq && !self.feed.has_gap() {
-            return self.rest(turn);
-        }
-        self.catching = Catching::Reading;
-        let op = ChatOp::ReadLog {
-            room: self.id.clone(),
-            after_seq: self.feed.last_seq(),
-            limit: turn.context.config.rooms.recovery_messages,
-        };
-        self.ask_store(turn.context, op, Then::Log);
-    }
-
-    /// The log behind what was delivered is there.
-    pub(super) fn handle_log(&mut self, turn: &mut Turn<'_>, result: Result<ChatOk, StoreError>) {
-        let Ok(ChatOk::Log {
-            entries,
-            is_complete,
-        }) = result
-        else {
-            return self.wait(turn);
-        };
-        let before = self.feed.last_seq();
-        for entry in entries {
-            if entry.seq == self.feed.last_seq() + 1 {
-                let message = self.logged(turn, entry.event, entry.at_ms);
-                self.deliver(turn, entry.at_ms, &message);
-            }
-        }
-        while let Some((_, publication)) = self.feed.next_held() {
-            self.deliver(turn, publication.at_ms, &publication.message);
-        }
-        if !is_complete && self.feed.last_seq() > before {
-            return self.read_log(turn);
-        }
-        self.rest(turn);
-    }
-
-    /// A round of catching up is over.
-    fn rest(&mut self, turn: &Turn<'_>) {
-        if self.is_behind() {
-            return self.wait(turn);
-        }
-        self.failures = 0;
-        self.catching = Catching::Up;
-    }
-
-    fn wait(&mut self, turn: &Turn<'_>) {
-        let limits = &turn.context.config.rooms;
-        let delay = limits.retry_delay * 2u32.saturating_pow(self.failures.min(16));
-        self.failures += 1;
-        self.catching = Catching::Waiting(turn.now.mono + delay.min(limits.retry_delay_max));
-    }
-
-    /// A log entry as subscribers are told of it.
-    fn logged(
-        &self,
-        turn: &Turn<'_>,
-        event: crate::store::chat::LogEvent,
-        at_ms: u64,
-    ) -> ServerMessage {
-        use crate::message::chat::{MessageDeleted, MessageEdited};
-        use crate::store::chat::LogEvent;
-        let room = self.id.clone();
-        match event {
-            LogEvent::Message(message) => ServerMessage::ChatMessage(MessageView::from(message)),
-            LogEvent::Edited { id, text } => ServerMessage::MessageEdited(MessageEdited {
-                id,
-                room,
-                text,
-                edited_at: at_ms,
-            }),
-            LogEvent::Deleted { id, by } => {
-                ServerMessage::MessageDeleted(MessageDeleted { id, room, by })
-            }
-            LogEvent::Changed { by, change } => ServerMessage::RoomUpdated(RoomUpdated {
-                room,
-                by,
-                change,
-                title: self.title.clone(),
-                members: self.members_for_all(turn),
-            }),
-        }
     }
 
     /// The room as the lists of some members show it.
@@ -799,10 +508,7 @@ impl Room {
 
     /// When something is next due.
     pub(super) fn deadline(&self, limits: &config::Rooms) -> Option<Instant> {
-        let retry = match self.catching {
-            Catching::Waiting(at) => Some(at),
-            Catching::Up | Catching::Loading | Catching::Reading => None,
-        };
+        let retry = self.catching.deadline();
         let idle = self.idle_since.map(|at| at + limits.linger);
         let typing = self.typing.values().map(|typing| typing.until);
         typing.chain(retry).chain(idle).min()
@@ -811,14 +517,7 @@ impl Room {
     /// Does what is due.
     pub(super) fn handle_timeout(&mut self, turn: &mut Turn<'_>) {
         self.expire_typing(turn);
-        if let Catching::Waiting(at) = self.catching
-            && at <= turn.now.mono
-        {
-            self.catching = Catching::Up;
-            if self.is_behind() {
-                self.reload(turn);
-            }
-        }
+        self.retry(turn);
     }
 
     /// Answers whoever asked for the room.

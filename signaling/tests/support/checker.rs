@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
+
 /// What carries a position: its type and the id of the message it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
@@ -10,6 +12,41 @@ pub(crate) struct Entry {
     pub(crate) id: String,
     /// Of messages that have one.
     pub(crate) client_id: Option<String>,
+}
+
+/// A message as it came, as far as the checker needs it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Told {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) data: Data,
+    #[serde(default)]
+    pub(crate) metadata: About,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Data {
+    pub(crate) id: Option<String>,
+    pub(crate) client_id: Option<String>,
+    pub(crate) room: Option<serde_json::Value>,
+    pub(crate) seq: Option<u64>,
+    pub(crate) epoch: Option<String>,
+    pub(crate) recovered: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct About {
+    pub(crate) channel: Option<String>,
+    pub(crate) seq: Option<u64>,
+    pub(crate) reply_to: Option<String>,
+}
+
+pub(crate) fn entry(kind: &str, id: Option<&str>, client_id: Option<&str>) -> Entry {
+    Entry {
+        kind: kind.to_owned(),
+        id: id.unwrap_or_default().to_owned(),
+        client_id: client_id.map(str::to_owned),
+    }
 }
 
 /// What a writer was acknowledged.
@@ -171,11 +208,7 @@ mod tests {
     use super::*;
 
     fn entry(id: &str) -> Entry {
-        Entry {
-            kind: "chat_message".to_owned(),
-            id: id.to_owned(),
-            client_id: Some(format!("c-{id}")),
-        }
+        super::entry("chat_message", Some(id), Some(&format!("c-{id}")))
     }
 
     fn ack(id: &str, seq: u64) -> Acknowledged {
