@@ -7,12 +7,13 @@ import { formatSpan, t } from './i18n.js';
 /** @typedef {import('../sdk/redred.js').RedredError} RedredError */
 
 /** Reasons that say more than the code they come with. */
-const BY_REASON = new Set(['slow_mode', 'timeout', 'banned', 'kicked']);
+const BY_REASON = new Set(['slow_mode', 'timeout', 'banned', 'kicked', 'blocked']);
 
 const BY_CODE = new Set([
   'conflict',
   'forbidden',
   'not_found',
+  'too_large',
   'rate_limited',
   'unauthorized',
   'timeout',

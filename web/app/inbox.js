@@ -2,7 +2,7 @@
 /** @file Inbox: the list of conversations and the one that is open, each with an address of its own. */
 
 import { Chat, Connection } from '../sdk/redred.js';
-import { describe } from './faults.js';
+import { describe } from './inbox/faults.js';
 import { attachHeader } from './header.js';
 import { t, translatePage } from './i18n.js';
 import { ownId, tokenSource } from './identity.js';

@@ -40,6 +40,7 @@ export class Chat {
     const known = this.#rooms.get(id);
     if (known) return known;
     const room = new Room(this.#connection, id);
+    room.on('presence', (presence) => this.inbox.handlePresence(presence));
     room.on('message_delivered', (position) => this.inbox.handlePosition('message_delivered', position));
     room.on('message_read', (position) => this.inbox.handlePosition('message_read', position));
     this.#rooms.set(id, room);

@@ -67,7 +67,7 @@ export class Inbox extends Emitter {
       subscription.on('subscribed', ({ state }) => this.#handleState(state)),
       subscription.on('message', ({ type, data }) => {
         if (type === 'chat_update') this.#handleUpdate(data);
-        if (type === 'presence') this.#handlePresence(data);
+        if (type === 'presence') this.handlePresence(data);
         if (type === 'message_delivered' || type === 'message_read') this.handlePosition(type, data);
       }),
       subscription.on('refused', (error) => {
@@ -157,8 +157,8 @@ export class Inbox extends Emitter {
     }
   }
 
-  /** @param {UserPresence} presence */
-  #handlePresence({ user_id, status, last_seen }) {
+  /** Somebody came or went; open rooms hear it. @param {UserPresence} presence */
+  handlePresence({ user_id, status, last_seen }) {
     this.#changeMember(null, user_id, () => ({ status, last_seen }));
   }
 

@@ -1,11 +1,11 @@
 // @ts-check
 /** @file Where messages are written: new ones, replies, edits, with links to files. */
 
-import { describe } from '../faults.js';
 import { t } from '../i18n.js';
 import { openSheet } from '../ui/dialog.js';
 import { h, icon } from '../ui/dom.js';
 import { toast } from '../ui/toast.js';
+import { describe } from './faults.js';
 import { parse } from './links.js';
 import { gistOf } from './names.js';
 

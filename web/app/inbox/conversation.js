@@ -1,13 +1,13 @@
 // @ts-check
 /** @file One conversation: who it is with, what is said, and what may be done about it. */
 
-import { describe } from '../faults.js';
 import { t } from '../i18n.js';
 import { confirm } from '../ui/dialog.js';
 import { h, icon } from '../ui/dom.js';
 import { openMenu } from '../ui/menu.js';
 import { toast } from '../ui/toast.js';
 import { Composer } from './compose.js';
+import { describe } from './faults.js';
 import { openGroup } from './group.js';
 import { partnerOf, pictureOf, presenceOf, titleOf, typingText } from './names.js';
 import { Thread } from './thread.js';
@@ -125,7 +125,9 @@ export class Conversation {
   }
 
   /** @param {RoomState} state */
-  #showHead({ room, typing }) {
+  #showHead({ room: known, typing }) {
+    // The list knows who it is before the room itself answers.
+    const room = known ?? this.#chat.inbox.state.rooms.find(({ id }) => id === this.#room.id);
     if (!room) return;
     const { self } = this.#room;
     const title = titleOf(room, self);

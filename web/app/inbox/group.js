@@ -1,12 +1,12 @@
 // @ts-check
 /** @file A group: its name, who is in it, and what they may do. */
 
-import { describe } from '../faults.js';
 import { t } from '../i18n.js';
 import { ask, openSheet } from '../ui/dialog.js';
 import { avatar, h, icon } from '../ui/dom.js';
 import { openMenu } from '../ui/menu.js';
 import { toast } from '../ui/toast.js';
+import { describe } from './faults.js';
 import { presenceOf } from './names.js';
 import { knownPeople, PeopleField } from './people.js';
 

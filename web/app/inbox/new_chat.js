@@ -1,12 +1,12 @@
 // @ts-check
 /** @file Beginning a conversation: with one person, or a group. */
 
-import { describe } from '../faults.js';
 import { t } from '../i18n.js';
 import { ownId } from '../identity.js';
 import { openSheet } from '../ui/dialog.js';
 import { h, icon } from '../ui/dom.js';
 import { toast } from '../ui/toast.js';
+import { describe } from './faults.js';
 import { knownPeople, PeopleField } from './people.js';
 
 /** @typedef {import('../../sdk/redred.js').Chat} Chat */

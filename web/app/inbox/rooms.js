@@ -2,9 +2,9 @@
 /** @file The list of conversations, and what a search finds in them. */
 
 import { tickOf } from '../../sdk/redred.js';
-import { describe } from '../faults.js';
 import { formatMoment, t } from '../i18n.js';
 import { h, icon } from '../ui/dom.js';
+import { describe } from './faults.js';
 import { gistOf, pictureOf, titleOf } from './names.js';
 
 /** @typedef {import('../../sdk/redred.js').Chat} Chat */
