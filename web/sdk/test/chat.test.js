@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Chat } from '../chat.js';
 import { Connection } from '../connection.js';
+import { EMPTY, reduce } from '../room_state.js';
 import { FakeClock, FakeServer, settled } from './fakes.js';
 
 const AT = '2026-11-24T12:00:00.000Z';
@@ -332,4 +334,23 @@ test('the list of rooms follows its updates, and marks what it shows as delivere
   assert.deepEqual(chat.inbox.state.rooms.map(({ id }) => id), ['r3', 'r1', 'r2']);
   update({ room: 'r3', kind: 'group', title: 'New', last_message: null, unread: 0, updated_at: AT, removed: true });
   assert.deepEqual(chat.inbox.state.rooms.map(({ id }) => id), ['r1', 'r2']);
+});
+
+// The wire as the server's own tests fix it.
+
+const golden = new URL('../../../signaling/golden/', import.meta.url);
+
+test('every golden message of a room changes what a room shows', { skip: !existsSync(golden) && 'no golden files' }, () => {
+  const all = readdirSync(golden)
+    .filter((name) => name.startsWith('server.'))
+    .map((name) => ({ name, ...JSON.parse(readFileSync(new URL(name, golden), 'utf8')) }));
+  const { state } = all.find(({ data }) => data.channel?.startsWith('chat:')).data;
+  const said = all.find(({ type }) => type === 'chat_message').data;
+  const before = { ...EMPTY, ...state, messages: [...state.messages, said] };
+  const seen = all.filter(({ metadata }) => metadata?.channel?.startsWith('chat:'));
+  assert.ok(seen.length > 0);
+  for (const { name, type, data } of seen.filter((message) => !['subscribed', 'app_message'].includes(message.type))) {
+    const known = data.id === undefined ? before : { ...before, messages: [...before.messages, { ...said, id: data.id }] };
+    assert.ok(reduce(known, type, data, 'nobody'), name);
+  }
 });
