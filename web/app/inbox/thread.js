@@ -85,7 +85,7 @@ export class Thread {
     this.#showTyping(state);
     if (!this.#isShown) this.#begin();
     else if (this.#sticks) this.#toEnd();
-    else if (anchor) this.#scroller.scrollTop += anchor.element.offsetTop - anchor.top;
+    else if (anchor) this.#keepInPlace(anchor);
     this.#showJump(state);
     this.#markRead();
     // A list shorter than the window cannot be scrolled to its beginning.
@@ -247,11 +247,19 @@ export class Thread {
 
   #firstVisible() {
     const { scrollTop } = this.#scroller;
-    for (const { element } of this.#rows.values()) {
+    for (const [key, { element }] of this.#rows) {
       // The line that says where the list begins goes when a page comes before it.
-      if (element.offsetTop + element.offsetHeight > scrollTop && element.dataset.id) return { element, top: element.offsetTop };
+      if (element.offsetTop + element.offsetHeight > scrollTop && element.dataset.id) return { key, top: element.offsetTop };
     }
     return null;
+  }
+
+  /** What came before or after must not move what is being read. @param {{ key: string, top: number }} anchor */
+  #keepInPlace({ key, top }) {
+    const element = this.#rows.get(key)?.element;
+    if (!element) return;
+    this.#scroller.scrollTop += element.offsetTop - top;
+    this.#lastTop = this.#scroller.scrollTop;
   }
 
   #isAtEnd() {
