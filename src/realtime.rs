@@ -1,6 +1,7 @@
 //! The task that owns the hub: it feeds the state machine with what happens and carries out what it decides, in order.
 //! No rule lives here.
 
+mod sockets;
 pub mod websocket;
 
 use std::collections::{HashMap, VecDeque};
@@ -28,7 +29,10 @@ use crate::bridge::Bridge;
 use crate::media::{self, Events, Plane};
 use crate::metrics::Metrics;
 use crate::store::{self, Store};
+use sockets::Counters;
 use websocket::{Kind, Outgoing, Payloads};
+
+pub use sockets::SocketStats;
 
 /// Inputs that wait for the hub. Whoever sends one more waits, which slows sockets down as TCP would.
 const INBOX: usize = 4096;
@@ -88,27 +92,6 @@ struct Inner {
     store: store::Monitor,
     media: media::Monitor,
     counters: Counters,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    sockets: AtomicU64,
-    failed_upgrades: AtomicU64,
-    violations: AtomicU64,
-    stalled_writes: AtomicU64,
-}
-
-/// Counters of the sockets. All only rise, but for the gauge.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SocketStats {
-    /// Gauge: open WebSockets.
-    pub open: u64,
-    /// Handshakes that were answered but never became a connection.
-    pub failed_upgrades: u64,
-    /// Connections closed because they broke a rule of RFC 6455 or a limit on messages.
-    pub violations: u64,
-    /// Connections cut because a write did not finish in time.
-    pub stalled_writes: u64,
 }
 
 /// Starts the hub with what it works on.
@@ -223,13 +206,7 @@ impl Handle {
 
     /// What the sockets count.
     pub fn sockets(&self) -> SocketStats {
-        let counters = &self.inner.counters;
-        SocketStats {
-            open: counters.sockets.load(Ordering::Relaxed),
-            failed_upgrades: counters.failed_upgrades.load(Ordering::Relaxed),
-            violations: counters.violations.load(Ordering::Relaxed),
-            stalled_writes: counters.stalled_writes.load(Ordering::Relaxed),
-        }
+        self.inner.counters.stats()
     }
 
     /// How the store fares.
@@ -294,42 +271,9 @@ impl Handle {
         self.inner.metrics.ws_delivery.observe(duration);
     }
 
-    /// Counts a socket as open until the guard is dropped.
-    fn open_socket(&self) -> OpenSocket<'_> {
-        let open = &self.inner.counters.sockets;
-        open.fetch_add(1, Ordering::Relaxed);
-        OpenSocket { open }
-    }
-
-    fn count_failed_upgrade(&self) {
-        self.inner
-            .counters
-            .failed_upgrades
-            .fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn count_violation(&self) {
-        self.inner
-            .counters
-            .violations
-            .fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn count_stalled_write(&self) {
-        self.inner
-            .counters
-            .stalled_writes
-            .fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-struct OpenSocket<'a> {
-    open: &'a AtomicU64,
-}
-
-impl Drop for OpenSocket<'_> {
-    fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+    /// Where the sockets count.
+    fn counters(&self) -> &Counters {
+        &self.inner.counters
     }
 }
 

@@ -108,7 +108,7 @@ pub fn upgrade(
     let handle = handle.clone();
     tokio::spawn(async move {
         let Ok(Ok(upgraded)) = timeout_at(admission.deadline, accepted.upgrading).await else {
-            handle.count_failed_upgrade();
+            handle.counters().failed_upgrades.increment();
             return;
         };
         let connect = Connect {
@@ -137,7 +137,7 @@ async fn serve<S: AsyncRead + AsyncWrite>(
     window: Option<Window>,
     connect: Connect,
 ) {
-    let _open = handle.open_socket();
+    let _open = handle.counters().open();
     let (outgoing, outgoing_receiver) = mpsc::channel(OUTGOING);
     let Some(session) = handle.connect(connect, outgoing).await else {
         return;
@@ -145,7 +145,7 @@ async fn serve<S: AsyncRead + AsyncWrite>(
     let link = Link { handle, session };
     let config = handle.websocket_config();
     if run(socket, config, window, &link, outgoing_receiver).await == Ended::Stalled {
-        handle.count_stalled_write();
+        handle.counters().stalled_writes.increment();
     }
 }
 
@@ -236,6 +236,6 @@ impl Session for Link<'_> {
     }
 
     fn violated(&self) {
-        self.handle.count_violation();
+        self.handle.counters().violations.increment();
     }
 }
