@@ -171,6 +171,10 @@ pub struct Limits {
     pub sessions: usize,
     /// WebSocket sessions of one user, likewise.
     pub sessions_per_user: usize,
+    /// Messages a second that a session may send in the long run; further ones are refused, and repeated abuse closes it.
+    pub messages_per_second: u32,
+    /// Messages that it may send at once.
+    pub messages_burst: u32,
 }
 
 /// What is logged and how.
@@ -278,6 +282,9 @@ impl Default for Limits {
             handshakes_per_address: 30_000,
             sessions: 50_000,
             sessions_per_user: 20,
+            messages_per_second: 30,
+            // A browser trickles some dozens of candidates in one go.
+            messages_burst: 120,
         }
     }
 }

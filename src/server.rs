@@ -276,6 +276,8 @@ fn realtime_config(config: &Config) -> realtime::Config {
     let mut hub = redred_signaling::Config::default();
     hub.session.max_sessions = config.limits.sessions;
     hub.session.max_sessions_per_user = config.limits.sessions_per_user;
+    hub.session.messages_per_second = config.limits.messages_per_second;
+    hub.session.messages_burst = config.limits.messages_burst;
     hub.session.message_bytes_max = config.websocket.message_bytes_max;
     hub.session.heartbeat = config.websocket.heartbeat;
     hub.session.idle_timeout = config.websocket.idle_timeout;

@@ -361,6 +361,24 @@ pub const KEYS: &[Key] = &[
         show: |c| Some(show_integer(c.limits.sessions_per_user)),
     },
     Key {
+        name: "limits.messages_per_second",
+        expected: "a number from 1 to 10000",
+        set: |c, v| {
+            c.limits.messages_per_second = integer(v, 1, 10_000)? as u32;
+            Ok(())
+        },
+        show: |c| Some(show_integer(c.limits.messages_per_second)),
+    },
+    Key {
+        name: "limits.messages_burst",
+        expected: "a number from 16 to 10000",
+        set: |c, v| {
+            c.limits.messages_burst = integer(v, 16, 10_000)? as u32;
+            Ok(())
+        },
+        show: |c| Some(show_integer(c.limits.messages_burst)),
+    },
+    Key {
         name: "log.format",
         expected: "\"text\" or \"json\"",
         set: |c, v| {
