@@ -333,6 +333,7 @@ pub enum Reply {
 
 /// A live stream, as the directory and `subscribed.state` show it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StreamSummary {
     /// Name of the stream.
     pub id: StreamName,

@@ -38,6 +38,7 @@ impl From<Error> for Malformed {
 
 /// `metadata` of what the server sends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Metadata {
     /// The channel the message belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]

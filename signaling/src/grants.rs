@@ -9,6 +9,7 @@ use crate::id::{Channel, RoomId, StreamName, UserId};
 
 /// Who somebody is: the `sub` and `name` claims of a verified token.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct User {
     /// Stable identity; bans and roles are kept under it.
     pub id: UserId,

@@ -42,6 +42,9 @@ pub mod time;
 #[cfg(feature = "sim")]
 pub mod sim;
 
+#[cfg(feature = "schema")]
+mod schema;
+
 mod channel;
 mod chat;
 mod context;
@@ -55,6 +58,9 @@ mod presence;
 mod session;
 mod sessions;
 mod timer;
+
+/// The AsyncAPI document of everything said over a WebSocket, generated from the types of [`message`].
+pub const ASYNCAPI: &str = include_str!("../asyncapi.json");
 
 pub use broker::{Audience, Publication};
 pub use close::CloseCode;

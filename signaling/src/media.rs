@@ -104,6 +104,7 @@ pub struct Selection {
 
 /// A viewer's choice of layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Quality {
     /// The best there is.
@@ -132,6 +133,7 @@ pub enum Refusal {
 
 /// Audio or video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Sound.
@@ -142,6 +144,7 @@ pub enum Kind {
 
 /// A published track, as clients see it in `stream_started`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Track {
     /// Number within the stream.
     pub track: u16,
@@ -157,6 +160,7 @@ pub struct Track {
 
 /// A layer of a track; zeros are not yet known.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Layer {
     /// RID, none without simulcast.
     pub rid: Option<String>,
@@ -172,6 +176,7 @@ pub struct Layer {
 
 /// Why a viewer's layer changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LayerReason {
     /// The first it gets.

@@ -32,6 +32,7 @@ use notifications::{NotificationBatch, NotificationRead, NotificationView, Unrea
 
 /// What a session may send.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum ClientMessage {
     /// Subscribe to a channel.
@@ -112,6 +113,7 @@ pub enum ClientMessage {
 
 /// What the server may send.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum ServerMessage {
     /// The first message.
@@ -204,6 +206,7 @@ pub enum ServerMessage {
 
 /// `error`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ErrorBody {
     /// What clients decide by.
     pub code: ErrorCode,

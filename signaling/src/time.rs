@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Deserializer, Serializer};
+
 /// One reading of both clocks, taken once per turn by the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
@@ -72,29 +74,37 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
     (year, month, day)
 }
 
-/// Serialises unix milliseconds as RFC 3339.
-pub(crate) mod wire {
-    use serde::{Deserialize, Deserializer, Serializer};
+/// Serialises unix milliseconds as RFC 3339. A type, so that it can have a schema.
+#[expect(
+    non_camel_case_types,
+    reason = "it stands where serde expects a module"
+)]
+pub(crate) enum wire {}
 
+impl wire {
     pub(crate) fn serialize<S: Serializer>(unix_ms: &u64, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&super::rfc3339(*unix_ms))
+        s.serialize_str(&rfc3339(*unix_ms))
     }
 
     /// Reads what `serialize` writes; only tests and simulated clients read server messages.
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
         let text = String::deserialize(d)?;
-        super::parse_rfc3339(&text)
+        parse_rfc3339(&text)
             .ok_or_else(|| serde::de::Error::custom("expected 2026-11-24T12:00:00.000Z"))
     }
 }
 
 /// The same for a moment that may be missing.
-pub(crate) mod wire_option {
-    use serde::{Deserialize, Deserializer, Serializer};
+#[expect(
+    non_camel_case_types,
+    reason = "it stands where serde expects a module"
+)]
+pub(crate) enum wire_option {}
 
+impl wire_option {
     pub(crate) fn serialize<S: Serializer>(unix_ms: &Option<u64>, s: S) -> Result<S::Ok, S::Error> {
         match unix_ms {
-            Some(unix_ms) => s.serialize_str(&super::rfc3339(*unix_ms)),
+            Some(unix_ms) => s.serialize_str(&rfc3339(*unix_ms)),
             None => s.serialize_none(),
         }
     }
@@ -103,7 +113,7 @@ pub(crate) mod wire_option {
         let Some(text) = Option::<String>::deserialize(d)? else {
             return Ok(None);
         };
-        super::parse_rfc3339(&text)
+        parse_rfc3339(&text)
             .map(Some)
             .ok_or_else(|| serde::de::Error::custom("expected 2026-11-24T12:00:00.000Z"))
     }

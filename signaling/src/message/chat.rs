@@ -9,6 +9,7 @@ use crate::store::chat::{Attachment, MemberRole, Message, RoomChange, RoomKind};
 
 /// `chat_message` of a client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WriteMessage {
     /// What to say; may be empty when there are attachments.
     pub text: Text<0, 4000>,
@@ -20,6 +21,7 @@ pub struct WriteMessage {
     pub reply_to_id: Option<Text<1, 64>>,
     /// Up to 10; their fields are checked by the rules of the room.
     #[serde(default, deserialize_with = "up_to_10")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 10)))]
     pub attachments: Vec<Attachment>,
 }
 
@@ -33,6 +35,7 @@ fn up_to_10<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Attachment>, D::Error
 
 /// `edit_message`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EditMessage {
     /// Which; one's own.
     pub id: Text<1, 64>,
@@ -42,6 +45,7 @@ pub struct EditMessage {
 
 /// `delete_message`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeleteMessage {
     /// Which; one's own, or anybody's for admins of a group.
     pub id: Text<1, 64>,
@@ -49,6 +53,7 @@ pub struct DeleteMessage {
 
 /// `typing` of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Typing {
     /// Whether something is being typed.
     pub active: bool,
@@ -56,6 +61,7 @@ pub struct Typing {
 
 /// `mark_delivered` and `mark_read`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MarkUpTo {
     /// The newest message that was delivered or read.
     pub up_to_seq: u64,
@@ -63,6 +69,7 @@ pub struct MarkUpTo {
 
 /// `history`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct History {
     /// Only messages with a smaller `seq`.
@@ -75,6 +82,7 @@ pub struct History {
 
 /// `add_members`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AddMembers {
     /// Who, 1 to 100 in one request.
     pub user_ids: Vec<UserId>,
@@ -82,6 +90,7 @@ pub struct AddMembers {
 
 /// `remove_member`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RemoveMember {
     /// Who.
     pub user_id: UserId,
@@ -89,6 +98,7 @@ pub struct RemoveMember {
 
 /// `rename_room`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RenameRoom {
     /// What the group is called.
     pub title: Text<1, 100>,
@@ -96,6 +106,7 @@ pub struct RenameRoom {
 
 /// `set_member_role`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SetMemberRole {
     /// Whose.
     pub user_id: UserId,
@@ -105,6 +116,7 @@ pub struct SetMemberRole {
 
 /// `chat_message` of the server, and a message in lists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MessageView {
     /// Unique.
     pub id: String,
@@ -152,6 +164,7 @@ impl From<Message> for MessageView {
 
 /// `message_edited`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MessageEdited {
     /// Which.
     pub id: String,
@@ -166,6 +179,7 @@ pub struct MessageEdited {
 
 /// `message_deleted`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MessageDeleted {
     /// Which.
     pub id: String,
@@ -177,6 +191,7 @@ pub struct MessageDeleted {
 
 /// `typing` of the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TypingView {
     /// Where.
     pub room: RoomId,
@@ -188,6 +203,7 @@ pub struct TypingView {
 
 /// `message_delivered` and `message_read`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PositionView {
     /// Where.
     pub room: RoomId,
@@ -202,6 +218,7 @@ pub struct PositionView {
 
 /// Whether somebody is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// At least one connection.
@@ -212,6 +229,7 @@ pub enum Status {
 
 /// `presence`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PresenceView {
     /// Who.
     pub user_id: UserId,
@@ -224,6 +242,7 @@ pub struct PresenceView {
 
 /// A member of a room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MemberView {
     /// Who.
     pub id: UserId,
@@ -244,6 +263,7 @@ pub struct MemberView {
 
 /// A room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RoomView {
     /// Unique.
     pub id: RoomId,
@@ -263,6 +283,7 @@ pub struct RoomView {
 
 /// A room in the list of one's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RoomListing {
     /// The room.
     #[serde(flatten)]
@@ -275,6 +296,7 @@ pub struct RoomListing {
 
 /// `subscribed.state` of `chat:<room>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChatState {
     /// The room.
     pub room: RoomView,
@@ -288,6 +310,7 @@ pub struct ChatState {
 
 /// `subscribed.state` of `chats`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChatsState {
     /// One's rooms, the one that changed last first.
     pub rooms: Vec<RoomListing>,
@@ -297,6 +320,7 @@ pub struct ChatsState {
 
 /// `chat_update`: a room as the list shows it, for one member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChatUpdate {
     /// Which.
     pub room: RoomId,
@@ -321,6 +345,7 @@ pub struct ChatUpdate {
 
 /// `room_updated`: a group changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RoomUpdated {
     /// Which.
     pub room: RoomId,

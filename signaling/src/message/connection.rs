@@ -11,10 +11,12 @@ use crate::id::{Channel, UserId};
 
 /// No fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Empty {}
 
 /// `subscribe`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Subscribe {
     /// `live:<stream>`, `chat:<room>`, `streams`, `chats` or `notifications`; checked where it is used, so that an unknown kind is `not_found`.
     pub channel: String,
@@ -25,6 +27,7 @@ pub struct Subscribe {
 
 /// A position in a channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Position {
     /// Of which life of the channel.
     pub epoch: String,
@@ -34,6 +37,7 @@ pub struct Position {
 
 /// `unsubscribe`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Unsubscribe {
     /// Which.
     pub channel: String,
@@ -41,6 +45,7 @@ pub struct Unsubscribe {
 
 /// `refresh_token`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RefreshToken {
     /// A JWT of the same user.
     pub token: String,
@@ -54,6 +59,7 @@ impl std::fmt::Debug for RefreshToken {
 
 /// `connection_established`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConnectionEstablished {
     /// The server's word on who this is.
     pub user_id: UserId,
@@ -80,6 +86,7 @@ impl std::fmt::Debug for ConnectionEstablished {
 
 /// `subscribed`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Subscribed {
     /// Which channel.
     pub channel: Channel,
@@ -95,6 +102,7 @@ pub struct Subscribed {
 
 /// How things stand in a channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum ChannelState {
     /// A live stream.
@@ -111,6 +119,7 @@ pub enum ChannelState {
 
 /// `draining`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Draining {
     /// When to come back; different for every session.
     pub reconnect_after_ms: u64,
@@ -118,6 +127,7 @@ pub struct Draining {
 
 /// `app_message`: what an application published to a channel over HTTP.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AppMessage {
     /// What the application calls it, 1 to 64 of `a-z0-9_.-`.
     pub kind: String,

@@ -21,6 +21,7 @@ pub use client::{
 
 /// `webrtc_offer` and `webrtc_answer`, both directions.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Sdp {
     /// The WebRTC connection, as the `ack` of `start_stream` or `watch` named it.
     pub session: String,
@@ -37,6 +38,7 @@ impl fmt::Debug for Sdp {
 
 /// `ice_candidate`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct IceCandidate {
     /// The WebRTC connection.
     pub session: String,
@@ -55,6 +57,7 @@ impl fmt::Debug for IceCandidate {
 
 /// Somebody as others see them on a stream.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Person {
     /// Who.
     pub id: UserId,
@@ -72,6 +75,7 @@ impl fmt::Debug for Person {
 
 /// `state` of `live:<stream>` in `subscribed`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LiveState {
     /// Whether media has been announced and the stream has not ended.
     pub live: bool,
@@ -105,6 +109,7 @@ pub struct LiveState {
 
 /// What a subscriber may do on a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Permissions {
     /// Start, publish and end it.
     pub publish: bool,
@@ -116,6 +121,7 @@ pub struct Permissions {
 
 /// Settings of a stream's comments, as clients see them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SettingsView {
     /// 0 is off.
     pub slow_mode_seconds: u32,
@@ -125,6 +131,7 @@ pub struct SettingsView {
 
 /// `stream_started`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StreamStarted {
     /// Name of the stream.
     pub stream_id: StreamName,
@@ -143,6 +150,7 @@ pub struct StreamStarted {
 
 /// `stream_updated`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StreamUpdated {
     /// Name of the stream.
     pub stream_id: StreamName,
@@ -154,6 +162,7 @@ pub struct StreamUpdated {
 
 /// `tracks_changed`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TracksChanged {
     /// Name of the stream.
     pub stream_id: StreamName,
@@ -163,6 +172,7 @@ pub struct TracksChanged {
 
 /// `stream_ended`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StreamEnded {
     /// Name of the stream.
     pub stream_id: StreamName,
@@ -176,6 +186,7 @@ pub struct StreamEnded {
 
 /// Why a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// The streamer ended it.
@@ -203,6 +214,7 @@ impl EndReason {
 
 /// `media_closed`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MediaClosed {
     /// The WebRTC connection that is gone.
     pub session: String,
@@ -212,6 +224,7 @@ pub struct MediaClosed {
 
 /// `watch_unavailable`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WatchUnavailable {
     /// The WebRTC connection.
     pub session: String,
@@ -223,6 +236,7 @@ pub struct WatchUnavailable {
 
 /// `quality_changed`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct QualityChanged {
     /// The WebRTC connection.
     pub session: String,
@@ -234,6 +248,7 @@ pub struct QualityChanged {
 
 /// `viewers_update`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ViewersUpdate {
     /// Connections that watch.
     pub count: u64,
@@ -241,6 +256,7 @@ pub struct ViewersUpdate {
 
 /// `user_joined` and `user_left`: one `user`, or several `users` at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JoinLeave {
     /// The one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -254,6 +270,7 @@ pub struct JoinLeave {
 
 /// `comment`, from the server, and wherever else a comment is shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CommentView {
     /// For deleting and pinning, and for dropping repeats.
     pub id: String,
@@ -290,6 +307,7 @@ impl From<&Comment> for CommentView {
 
 /// `comment_deleted`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CommentDeleted {
     /// Which.
     pub id: String,
@@ -299,6 +317,7 @@ pub struct CommentDeleted {
 
 /// `user_moderated`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UserModerated {
     /// Who.
     pub user_id: UserId,
@@ -323,6 +342,7 @@ pub struct UserModerated {
 
 /// What a moderator did to a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// Sent away for a moment.
@@ -337,6 +357,7 @@ pub enum Action {
 
 /// `room_settings`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RoomSettings {
     /// All of them.
     #[serde(flatten)]
@@ -347,6 +368,7 @@ pub struct RoomSettings {
 
 /// `role_changed`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RoleChanged {
     /// Whose.
     pub user_id: UserId,
@@ -358,6 +380,7 @@ pub struct RoleChanged {
 
 /// `reactions_update`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReactionsUpdate {
     /// How often each emoji came in the last interval.
     pub counts: BTreeMap<String, u32>,
@@ -365,6 +388,7 @@ pub struct ReactionsUpdate {
 
 /// `stream_stats`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StreamStats {
     /// Bits a second received, all layers.
     pub bitrate: u64,
@@ -382,6 +406,7 @@ pub struct StreamStats {
 
 /// `streams_update`, and `state` of `streams`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StreamsUpdate {
     /// Who is live, longest running first, as many as one message holds.
     pub streams: Vec<StreamSummary>,

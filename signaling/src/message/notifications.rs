@@ -9,6 +9,7 @@ use crate::store::notifications::{Notification, Preferences, Priority};
 
 /// `notification_read`, both directions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NotificationRead {
     /// Which.
     pub id: Text<1, 64>,
@@ -16,6 +17,7 @@ pub struct NotificationRead {
 
 /// `unread_count`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UnreadCount {
     /// How many are not read; a folded one counts once.
     pub count: u64,
@@ -23,6 +25,7 @@ pub struct UnreadCount {
 
 /// `new_notification`, and one in a batch or list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NotificationView {
     /// Unique; a folded one keeps the id of its first.
     pub id: String,
@@ -69,6 +72,7 @@ impl From<Notification> for NotificationView {
 
 /// `notification_batch`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NotificationBatch {
     /// Oldest first.
     pub notifications: Vec<NotificationView>,
@@ -76,6 +80,7 @@ pub struct NotificationBatch {
 
 /// `subscribed.state` of `notifications`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NotificationsState {
     /// How many are not read.
     pub unread: u64,

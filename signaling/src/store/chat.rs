@@ -245,6 +245,7 @@ pub struct KnownUser {
 
 /// Direct or group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum RoomKind {
     /// Exactly two members, one room for each pair.
@@ -255,6 +256,7 @@ pub enum RoomKind {
 
 /// What a member may do in a group. In direct rooms everybody is a [`MemberRole::Member`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum MemberRole {
     /// Reads and writes.
@@ -411,6 +413,7 @@ pub struct Message {
 
 /// A file elsewhere that a message points to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Attachment {
     /// `https` or `http`, up to 2048 characters.
     pub url: String,
@@ -426,6 +429,7 @@ pub struct Attachment {
 
 /// A change of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum RoomChange {
     /// It was renamed.

@@ -170,6 +170,7 @@ pub enum NotificationOk {
 
 /// High is sent at once, medium in batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
     /// Collected for the batching window.
@@ -242,6 +243,7 @@ pub struct Notification {
 
 /// What a user wants to hear.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Preferences {
     /// Kinds that are not even stored.
@@ -252,6 +254,7 @@ pub struct Preferences {
 
 /// A daily span of silence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct QuietHours {
     /// Begins at this minute of the user's day, 0 to 1439.

@@ -8,11 +8,13 @@ use crate::message::text::Text;
 
 /// `start_stream`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StartStream {
     /// What the stream is called.
     pub title: Text<1, 140>,
     /// Up to 10 tags.
     #[serde(default, deserialize_with = "up_to_10")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 10)))]
     pub tags: Vec<Text<1, 32>>,
 }
 
@@ -26,6 +28,7 @@ fn up_to_10<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Text<1, 32>>, D::Erro
 
 /// `watch`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Watch {
     /// Which layer.
@@ -36,6 +39,7 @@ pub struct Watch {
 
 /// `stop_watching`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct StopWatching {
     /// The WebRTC connection; without it, the one that watches the stream of the channel.
@@ -45,6 +49,7 @@ pub struct StopWatching {
 
 /// `set_quality`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SetQuality {
     /// Which layer.
     pub quality: Quality,
@@ -55,6 +60,7 @@ pub struct SetQuality {
 
 /// `comment`, from a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WriteComment {
     /// What is said.
     pub text: Text<1, 500>,
@@ -65,6 +71,7 @@ pub struct WriteComment {
 
 /// `delete_comment`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ById {
     /// Of the comment.
     pub id: Text<1, 64>,
@@ -72,6 +79,7 @@ pub struct ById {
 
 /// `kick`, `ban`, `unban`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Moderate {
     /// Whom.
     pub user_id: UserId,
@@ -82,6 +90,7 @@ pub struct Moderate {
 
 /// `timeout`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Timeout {
     /// Whom.
     pub user_id: UserId,
@@ -94,6 +103,7 @@ pub struct Timeout {
 
 /// `slow_mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SlowMode {
     /// Between two comments of one viewer; 0 is off.
     pub seconds: u32,
@@ -101,6 +111,7 @@ pub struct SlowMode {
 
 /// `pin_comment`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PinComment {
     /// Of a recent comment; `null` unpins.
     pub id: Option<Text<1, 64>>,
@@ -108,6 +119,7 @@ pub struct PinComment {
 
 /// `set_role`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SetRole {
     /// Whose.
     pub user_id: UserId,
@@ -117,6 +129,7 @@ pub struct SetRole {
 
 /// A role that can be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum GivenRole {
     /// None.
@@ -129,6 +142,7 @@ pub enum GivenRole {
 
 /// `reaction`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reaction {
     /// One emoji, at most 16 bytes.
     #[serde(deserialize_with = "emoji")]
