@@ -18,6 +18,8 @@ pub struct Config {
     pub chat: Chat,
     /// Chat rooms, their messages, and who is here.
     pub rooms: Rooms,
+    /// What one user may ask, over all sessions and requests.
+    pub quota: Quota,
     /// Notifications and followers.
     pub notifications: Notifications,
 }
@@ -119,6 +121,13 @@ impl Default for Config {
                 remembered_writers: 65_536,
                 typing_timeout: Duration::from_secs(3),
                 offline_delay: Duration::from_secs(5),
+            },
+            quota: Quota {
+                messages_per_second: 60,
+                messages_burst: 240,
+                requests_per_second: 20,
+                requests_burst: 100,
+                users_max: 100_000,
             },
             notifications: Notifications {
                 batch_window: Duration::from_millis(500),
@@ -411,4 +420,19 @@ pub struct Notifications {
     pub purge_pause: Duration,
     /// Rows that one deletion takes.
     pub purge_rows_max: usize,
+}
+
+/// What one user may ask of this node, over all their sessions and requests together. Administrators are free of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quota {
+    /// Messages a second over WebSockets: what two busy devices send. Beyond the burst: `rate_limited`.
+    pub messages_per_second: u32,
+    /// Messages at once.
+    pub messages_burst: u32,
+    /// Requests a second over HTTP about rooms, messages, notifications and people. Beyond the burst: `rate_limited`.
+    pub requests_per_second: u32,
+    /// Requests at once: a page that begins asks for a dozen things.
+    pub requests_burst: u32,
+    /// Users whose pace is remembered. At the limit those who have been silent longest are forgotten.
+    pub users_max: usize,
 }

@@ -25,6 +25,7 @@ use crate::message::live::MediaClosed;
 use crate::notifications::{self, Notice};
 use crate::outbox::Frame;
 use crate::peers::{Owner, Peer, Peers, Requester};
+use crate::quota::Quotas;
 use crate::session::{Fate, Key};
 use crate::sessions::Sessions;
 use crate::stats::Snapshot;
@@ -38,6 +39,8 @@ pub(crate) struct Context {
     pub(crate) rng: ChaCha20Rng,
     pub(crate) sessions: Sessions,
     pub(crate) peers: Peers,
+    /// What each user has asked lately.
+    pub(crate) quotas: Quotas,
     pub(crate) outputs: VecDeque<Output>,
     /// Store requests that are not answered, with what follows.
     pub(crate) writes: HashMap<StoreId, Waiting>,
@@ -83,6 +86,7 @@ impl Context {
             sessions: Sessions::new(),
             peers: Peers::new(config.live.remembered_resources),
             config,
+            quotas: Quotas::default(),
             outputs: VecDeque::new(),
             writes: HashMap::new(),
             next_store_id: 1,

@@ -233,7 +233,10 @@ impl Hub {
         caller: Caller,
         ask: api::Request,
     ) {
-        self.request(now, request, caller, ask);
+        match self.check_quota(now, &caller, &ask) {
+            Ok(()) => self.request(now, request, caller, ask),
+            Err(error) => self.answer_at_once(request, Err(error)),
+        }
         self.settle(now);
     }
 

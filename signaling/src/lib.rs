@@ -55,6 +55,7 @@ mod notifications;
 mod people;
 mod peers;
 mod presence;
+mod quota;
 mod session;
 mod sessions;
 mod timer;

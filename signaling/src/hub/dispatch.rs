@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Hub, Output};
 use crate::codec;
-use crate::context::object;
+use crate::context::{Context, object};
 use crate::envelope::Metadata;
 use crate::error::{Error, ErrorCode};
 use crate::id::{Channel, InvalidChannel, RoomId, StreamName};
@@ -16,20 +16,31 @@ use crate::message::connection::{Empty, Position, RefreshToken, Subscribe, Unsub
 use crate::message::live::{EndReason, IceCandidate, Sdp};
 use crate::moderation::Decision;
 use crate::peers::{Owner, Phase, Side};
+use crate::quota::Kind;
 use crate::session::Key;
 use crate::time::Now;
 
 impl Hub {
     /// One message of a session.
     pub(super) fn receive(&mut self, now: Now, key: Key, bytes: &[u8]) {
-        let Some(session) = self.context.sessions.get_mut(key) else {
+        let Context {
+            sessions,
+            quotas,
+            config,
+            ..
+        } = &mut self.context;
+        let Some(session) = sessions.get_mut(key) else {
             return;
         };
         if !session.is_attached() {
             return;
         }
         session.last_heard = now.mono;
-        let paced = session.messages.take(now.mono);
+        let mut paced = session.messages.take(now.mono);
+        if paced.is_ok() && !session.caller.grants.admin {
+            let user = &session.caller.user.id;
+            paced = quotas.take(now.mono, user, Kind::Messages, &config.quota);
+        }
         let decoded = codec::decode(bytes, self.context.config.session.message_bytes_max);
         let incoming = match decoded {
             Ok(incoming) => incoming,

@@ -3,7 +3,7 @@
 use super::Hub;
 use crate::api::{Reply, Request};
 use crate::broker::{Audience, Publication};
-use crate::context::Awaiting;
+use crate::context::{Awaiting, Context};
 use crate::directory;
 use crate::error::Error;
 use crate::grants::Caller;
@@ -14,6 +14,7 @@ use crate::message::ServerMessage;
 use crate::message::connection::AppMessage;
 use crate::message::live::EndReason;
 use crate::peers::{Asked, Requester, Side};
+use crate::quota::Kind;
 use crate::session::Key;
 use crate::time::Now;
 
@@ -147,6 +148,43 @@ impl Hub {
         self.carry_out_or_defer(now, &stream, deferred);
     }
 
+    /// Counts a request that costs the store something. Media and the directory have limits of their own, and one
+    /// token may stand for many viewers there.
+    pub(super) fn check_quota(
+        &mut self,
+        now: Now,
+        caller: &Caller,
+        ask: &Request,
+    ) -> Result<(), Error> {
+        let is_free = matches!(
+            ask,
+            Request::Admit { .. }
+                | Request::WhipPublish { .. }
+                | Request::WhepWatch { .. }
+                | Request::Patch { .. }
+                | Request::Delete { .. }
+                | Request::ListStreams
+                | Request::GetStream { .. }
+                | Request::EndStream { .. }
+        );
+        if is_free || caller.grants.admin {
+            return Ok(());
+        }
+        let Context {
+            quotas,
+            config,
+            stats,
+            ..
+        } = &mut self.context;
+        let user = &caller.user.id;
+        quotas
+            .take(now.mono, user, Kind::Requests, &config.quota)
+            .map_err(|wait| {
+                stats.rate_limited += 1;
+                Error::rate_limited("too many requests", wait)
+            })
+    }
+
     /// Closes every connection of a user.
     fn disconnect_user(
         &mut self,
@@ -200,7 +238,7 @@ impl Hub {
         Ok(Reply::Done)
     }
 
-    fn answer_at_once(&mut self, request: RequestId, result: Result<Reply, Error>) {
+    pub(super) fn answer_at_once(&mut self, request: RequestId, result: Result<Reply, Error>) {
         self.context
             .outputs
             .push_back(super::Output::Reply { request, result });
