@@ -3,6 +3,7 @@
 //! A key has one algorithm: the secret is HS256, a key of the key set what its type says. The header of a token
 //! chooses among keys but never an algorithm for a key, so that a public key cannot be used as an HMAC secret.
 
+mod api_key;
 pub(crate) mod claims;
 mod jwks;
 
@@ -18,6 +19,8 @@ use redred_signaling::id::UserId;
 
 use crate::config::{Config, Secret};
 use crate::metrics::Outcomes;
+use api_key::ApiKeys;
+pub use api_key::{Holder, USER as API_USER};
 use claims::{Claims, Strict};
 use jwks::remote::Remote;
 
@@ -76,7 +79,7 @@ pub struct Verifier {
     /// Of `auth.jwks_url`.
     remote: Option<Remote>,
     signer: Option<EncodingKey>,
-    api_keys: Vec<Secret>,
+    api_keys: ApiKeys,
     is_dev: bool,
 }
 
@@ -138,7 +141,7 @@ impl Verifier {
             keys,
             remote,
             signer: secret.map(|secret| EncodingKey::from_secret(secret.expose().as_bytes())),
-            api_keys: config.auth.api_keys.clone(),
+            api_keys: ApiKeys::new(&config.auth.api_keys),
             is_dev,
         })
     }
@@ -210,25 +213,9 @@ impl Verifier {
         claims.claims.0.into_caller(now_ms)
     }
 
-    /// Verifies an API key, which acts as an administrator.
-    pub fn verify_api_key(&self, presented: &str) -> Option<Caller> {
-        let is_same = |key: &Secret| {
-            let key = key.expose().as_bytes();
-            aws_lc_rs::constant_time::verify_slices_are_equal(key, presented.as_bytes()).is_ok()
-        };
-        // Every key is compared, so that the time taken does not tell which one matched.
-        let matches = self.api_keys.iter().filter(|key| is_same(key)).count();
-        (matches > 0).then(|| Caller {
-            user: User {
-                id: UserId::new("api").expect("a name of the right shape"),
-                name: "API".to_owned(),
-            },
-            grants: Grants {
-                admin: true,
-                ..Grants::default()
-            },
-            expires_at_ms: u64::MAX,
-        })
+    /// Verifies an API key.
+    pub fn verify_api_key(&self, presented: &str) -> Option<Holder> {
+        self.api_keys.holder(presented)
     }
 
     /// Signs a token with `auth.secret`, or with the secret of dev mode.
@@ -268,7 +255,10 @@ impl Verifier {
 
 /// There is no secret to sign with.
 #[derive(Debug, thiserror::Error)]
-#[error("signing tokens needs auth.secret")]
+#[error(
+    "this server can only verify tokens: signing them needs auth.secret, and a key set (auth.jwks_file, auth.jwks_url) \
+     holds public keys; ask the issuer whose keys those are"
+)]
 pub struct NoSecret;
 
 /// The token in a header such as `Authorization: Bearer …`. One WHIP player leaves the scheme out.

@@ -4,18 +4,24 @@
 //! (`REDRED_` and `__` between levels) and flags. [`merge`] is pure: it reads neither files nor the environment. Every
 //! fault is reported at once, each naming its key, where it was found and what was expected.
 
+mod api_key;
+mod fault;
 mod keys;
+mod limits;
 mod value;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
 use url::Url;
 
+pub use api_key::{ApiKey, Scope};
+pub use fault::{Fault, Faults, Origin};
 pub use keys::{KEYS, Key};
+pub use limits::{Limits, Rate};
 pub use value::Secret;
 
 /// Prefix of the environment variables that set a key.
@@ -39,9 +45,13 @@ pub struct Config {
     pub auth: Auth,
     /// Rules of live streams.
     pub live: Live,
+    /// Chat rooms.
+    pub chat: Chat,
+    /// Notifications and followers.
+    pub notifications: Notifications,
     /// WebSocket sessions.
     pub websocket: WebSocket,
-    /// Caps on connections.
+    /// Caps on connections, and paces.
     pub limits: Limits,
     /// What is logged and how.
     pub log: Log,
@@ -112,7 +122,7 @@ pub struct Auth {
     /// How often it is fetched again.
     pub jwks_refresh_interval: Duration,
     /// Keys of other servers: bearers that act as administrators on `/api/v1`.
-    pub api_keys: Vec<Secret>,
+    pub api_keys: Vec<ApiKey>,
 }
 
 /// Rules of live streams.
@@ -124,6 +134,14 @@ pub struct Live {
     pub takeover: Takeover,
     /// Connections that may watch one stream; further ones are refused (`unavailable`).
     pub max_viewers: usize,
+    /// Comments a minute of one viewer on one stream; more are refused (`rate_limited`).
+    pub comments_per_minute: u32,
+    /// Comments at once, likewise.
+    pub comments_burst: u32,
+    /// Reactions a second of one session; more are refused (`rate_limited`).
+    pub reactions_per_second: u32,
+    /// Reactions at once, likewise.
+    pub reactions_burst: u32,
 }
 
 /// What a second publisher of a live stream meets.
@@ -134,6 +152,37 @@ pub enum Takeover {
     Reject,
     /// It replaces the first.
     Replace,
+}
+
+/// Chat rooms.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Chat {
+    /// Members of a group; more are refused (`conflict`).
+    pub max_group_members: usize,
+    /// Rooms in memory; then the one that was idle longest is forgotten, and when none is idle requests are refused
+    /// (`unavailable`).
+    pub max_rooms: usize,
+    /// Messages, edits and changes of groups of one user; more are refused (`rate_limited`).
+    pub messages: Rate,
+    /// How long a room that nobody follows stays in memory.
+    pub linger: Duration,
+    /// How long somebody must be away to be offline.
+    pub offline_delay: Duration,
+}
+
+/// Notifications and followers.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Notifications {
+    /// How long those of medium priority are collected for one batch.
+    pub batch_window: Duration,
+    /// How long they are kept, from their newest event.
+    pub retention: Duration,
+    /// How long the followers of a stream are not told again that it is live.
+    pub live_cooldown: Duration,
+    /// Recipients of one request; more are refused.
+    pub recipients_max: usize,
+    /// Followers of one stream; more are refused.
+    pub followers_max: usize,
 }
 
 /// WebSocket sessions.
@@ -155,26 +204,6 @@ pub struct WebSocket {
     pub outbox_bytes: usize,
     /// How many messages may wait for a slow reader before it is closed (4002).
     pub outbox_messages: usize,
-}
-
-/// Caps on connections.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// TCP connections in all.
-    pub connections: usize,
-    /// TCP connections of one IPv4 address or IPv6 /64 network.
-    pub connections_per_address: usize,
-    /// WebSocket, WHIP and WHEP handshakes of one IPv4 address or IPv6 /64 network in a minute; further ones are answered
-    /// with 429.
-    pub handshakes_per_address: u32,
-    /// WebSocket sessions, attached or resumable; further ones are closed with 4029.
-    pub sessions: usize,
-    /// WebSocket sessions of one user, likewise.
-    pub sessions_per_user: usize,
-    /// Messages a second that a session may send in the long run; further ones are refused, and repeated abuse closes it.
-    pub messages_per_second: u32,
-    /// Messages that it may send at once.
-    pub messages_burst: u32,
 }
 
 /// What is logged and how.
@@ -254,6 +283,34 @@ impl Default for Live {
             publisher_grace: Duration::from_secs(10),
             takeover: Takeover::Reject,
             max_viewers: 10_000,
+            comments_per_minute: 60,
+            comments_burst: 5,
+            reactions_per_second: 5,
+            reactions_burst: 20,
+        }
+    }
+}
+
+impl Default for Chat {
+    fn default() -> Self {
+        Self {
+            max_group_members: 256,
+            max_rooms: 10_000,
+            messages: Rate::new(10, 30),
+            linger: Duration::from_secs(60),
+            offline_delay: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for Notifications {
+    fn default() -> Self {
+        Self {
+            batch_window: Duration::from_millis(500),
+            retention: Duration::from_secs(90 * 24 * 3600),
+            live_cooldown: Duration::from_secs(600),
+            recipients_max: 10_000,
+            followers_max: 100_000,
         }
     }
 }
@@ -270,21 +327,6 @@ impl Default for WebSocket {
             fragments_max: 128,
             outbox_bytes: 1024 * 1024,
             outbox_messages: 1024,
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 65_536,
-            connections_per_address: 16_384,
-            handshakes_per_address: 30_000,
-            sessions: 50_000,
-            sessions_per_user: 20,
-            messages_per_second: 30,
-            // A browser trickles some dozens of candidates in one go.
-            messages_burst: 120,
         }
     }
 }
@@ -395,8 +437,9 @@ impl Config {
         if self.auth.jwks_url.is_some() && self.auth.jwks_file.is_some() {
             fault("auth", "either auth.jwks_url or auth.jwks_file");
         }
-        if self.auth.api_keys.iter().any(|key| key.expose().len() < 16) {
-            fault("auth.api_keys", "keys of at least 16 characters");
+        let keys = self.auth.api_keys.iter().map(|entry| entry.key.expose());
+        if keys.collect::<BTreeSet<_>>().len() < self.auth.api_keys.len() {
+            fault("auth.api_keys", "every key once");
         }
         if !self.auth.api_keys.is_empty() && !self.has_auth() {
             fault(
@@ -439,87 +482,6 @@ impl fmt::Debug for Config {
         f.write_str(&self.to_toml())
     }
 }
-
-/// Where a value was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum Origin {
-    /// The configuration file.
-    File(String),
-    /// An environment variable.
-    Env(String),
-    /// A flag of the command line.
-    Flag(String),
-    /// A rule between keys.
-    Rule,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "in {path}"),
-            Self::Env(name) => write!(f, "in the environment variable {name}"),
-            Self::Flag(name) => write!(f, "in the flag {name}"),
-            Self::Rule => f.write_str("taken together"),
-        }
-    }
-}
-
-/// One mistake in the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// The key, as in `http.listen`.
-    pub key: String,
-    /// Where it stood.
-    pub origin: Origin,
-    /// What is wrong, and what was expected instead.
-    pub problem: String,
-}
-
-impl Fault {
-    fn new(key: &str, origin: &Origin, problem: impl Into<String>) -> Self {
-        Self {
-            key: key.to_owned(),
-            origin: origin.clone(),
-            problem: problem.into(),
-        }
-    }
-
-    fn rule(key: &str, expected: &str) -> Self {
-        Self::new(key, &Origin::Rule, format!("expected {expected}"))
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            key,
-            origin,
-            problem,
-        } = self;
-        match origin {
-            Origin::Rule => write!(f, "{key}: {problem}"),
-            Origin::File(_) | Origin::Env(_) | Origin::Flag(_) => {
-                write!(f, "{key} ({origin}): {problem}")
-            }
-        }
-    }
-}
-
-/// Every mistake found, never empty.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Faults(pub Vec<Fault>);
-
-impl fmt::Display for Faults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the configuration has {} fault(s):", self.0.len())?;
-        for fault in &self.0 {
-            write!(f, "\n  {fault}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Faults {}
 
 /// The sources of a configuration, in rising order of precedence.
 #[derive(Default)]

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::routing::{MethodRouter, any, delete, get, post};
+use axum::routing::{MethodRouter, any, delete, get, patch, post, put};
 
 use crate::auth::Verifier;
 use crate::config::{self, Config};
@@ -62,20 +62,95 @@ type Route = (&'static str, &'static [&'static str], MethodRouter<Shared>);
 
 /// Every route but the files of the web app. The paths and methods here are what `openapi.json` documents.
 fn routes() -> Vec<Route> {
+    use api::{messages, notifications, publish, rooms, stats, streams, tokens, users};
     vec![
         ("/healthz", &["get"], get(ops::healthz)),
         ("/readyz", &["get"], get(ops::readyz)),
         ("/metrics", &["get"], get(ops::metrics)),
         ("/openapi.json", &["get"], get(ops::openapi)),
-        ("/api/v1/streams", &["get"], get(api::streams)),
+        ("/asyncapi.json", &["get"], get(ops::asyncapi)),
+        ("/api/v1/streams", &["get"], get(streams::list)),
         (
             "/api/v1/streams/{id}",
             &["get", "delete"],
-            get(api::stream).delete(api::end_stream),
+            get(streams::get).delete(streams::end),
         ),
-        ("/api/v1/stats", &["get"], get(api::stats)),
-        ("/api/v1/tokens", &["post"], post(api::tokens)),
-        ("/api/v1/dev/token", &["post"], post(api::dev_token)),
+        (
+            "/api/v1/streams/{id}/followers",
+            &["get", "put"],
+            get(streams::followers).put(streams::replace_followers),
+        ),
+        (
+            "/api/v1/streams/{id}/followers/{user}",
+            &["put", "delete"],
+            put(streams::follow).delete(streams::unfollow),
+        ),
+        (
+            "/api/v1/rooms",
+            &["get", "post"],
+            get(rooms::list).post(rooms::create),
+        ),
+        (
+            "/api/v1/rooms/{id}",
+            &["get", "patch"],
+            get(rooms::get).patch(rooms::rename),
+        ),
+        (
+            "/api/v1/rooms/{id}/members",
+            &["post"],
+            post(rooms::add_members),
+        ),
+        (
+            "/api/v1/rooms/{id}/members/{user}",
+            &["patch", "delete"],
+            patch(rooms::set_role).delete(rooms::remove_member),
+        ),
+        (
+            "/api/v1/rooms/{id}/messages",
+            &["get", "post"],
+            get(messages::list).post(messages::write),
+        ),
+        ("/api/v1/search", &["get"], get(messages::search)),
+        ("/api/v1/blocks", &["get"], get(rooms::blocks)),
+        (
+            "/api/v1/blocks/{user}",
+            &["put", "delete"],
+            put(rooms::block).delete(rooms::unblock),
+        ),
+        (
+            "/api/v1/notifications",
+            &["get", "post"],
+            get(notifications::list).post(notifications::notify),
+        ),
+        (
+            "/api/v1/notifications/read",
+            &["post"],
+            post(notifications::read_all),
+        ),
+        (
+            "/api/v1/notifications/{id}/read",
+            &["post"],
+            post(notifications::read),
+        ),
+        (
+            "/api/v1/notifications/preferences",
+            &["get", "put"],
+            get(notifications::preferences).put(notifications::set_preferences),
+        ),
+        (
+            "/api/v1/users/{id}/presence",
+            &["get"],
+            get(users::presence),
+        ),
+        (
+            "/api/v1/users/{id}/disconnect",
+            &["post"],
+            post(users::disconnect),
+        ),
+        ("/api/v1/publish", &["post"], post(publish::publish)),
+        ("/api/v1/stats", &["get"], get(stats::get)),
+        ("/api/v1/tokens", &["post"], post(tokens::create)),
+        ("/api/v1/dev/token", &["post"], post(tokens::create_dev)),
         (
             "/whip/{stream}",
             &["post", "options"],

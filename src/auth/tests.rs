@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::config::ApiKey;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const NOW: u64 = 1_800_000_000;
@@ -218,14 +219,14 @@ fn api_keys_are_compared_whole() {
     let mut config = Config::default();
     config.auth.secret = Some(Secret::new(SECRET));
     config.auth.api_keys = vec![
-        Secret::new("key-one-16-chars"),
-        Secret::new("key-two-16-chars"),
+        ApiKey::all("key-one-16-chars"),
+        ApiKey::all("key-two-16-chars"),
     ];
     let verifier = Verifier::new(&config).expect("good");
     assert!(
         verifier
             .verify_api_key("key-two-16-chars")
-            .is_some_and(|caller| caller.grants.admin)
+            .is_some_and(|holder| holder.caller.grants.admin)
     );
     for wrong in [
         "",

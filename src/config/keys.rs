@@ -7,6 +7,7 @@ use toml::Value;
 use tracing::level_filters::LevelFilter;
 use url::{Host, Url};
 
+use super::api_key::{api_keys, show_api_keys};
 use super::value::{
     Bad, Secret, boolean, duration, integer, list, masked, parsed, show_duration, show_integer,
     show_list, show_size, show_url, size, text, word,
@@ -28,6 +29,36 @@ pub struct Key {
     pub(super) set: fn(&mut Config, &Value) -> Result<(), Bad>,
     /// The effective value, none when it is unset or left to the server.
     pub(super) show: fn(&Config) -> Option<Value>,
+}
+
+/// A whole number.
+macro_rules! number {
+    ($name:literal, $($field:ident).+, $min:literal, $max:literal) => {
+        Key {
+            name: $name,
+            expected: concat!("a number from ", $min, " to ", $max),
+            set: |c, v| {
+                c.$($field).+ = integer(v, $min, $max)?.try_into().map_err(|_| Bad)?;
+                Ok(())
+            },
+            show: |c| Some(show_integer(c.$($field).+)),
+        }
+    };
+}
+
+/// A time with its unit; the bounds are in seconds, beside how they are written.
+macro_rules! time {
+    ($name:literal, $($field:ident).+, $least:literal = $min:literal, $most:literal = $max:literal) => {
+        Key {
+            name: $name,
+            expected: concat!("a time from \"", $least, "\" to \"", $most, "\""),
+            set: |c, v| {
+                c.$($field).+ = duration(v, $min, $max)?;
+                Ok(())
+            },
+            show: |c| Some(show_duration(c.$($field).+)),
+        }
+    };
 }
 
 /// Every key there is.
@@ -109,15 +140,7 @@ pub const KEYS: &[Key] = &[
         },
         show: |c| Some(show_duration(c.http.handshake_timeout)),
     },
-    Key {
-        name: "sfu.workers",
-        expected: "a number from 1 to 256",
-        set: |c, v| {
-            c.sfu.workers = integer(v, 1, 256)? as usize;
-            Ok(())
-        },
-        show: |c| Some(show_integer(c.sfu.workers)),
-    },
+    number!("sfu.workers", sfu.workers, 1, 256),
     Key {
         name: "sfu.udp_port_base",
         expected: "a port number, or 0",
@@ -205,16 +228,13 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "auth.api_keys",
-        expected: "a list of keys of at least 16 characters",
+        expected: "a list of keys of at least 16 characters, each a text or { key = \"…\", scopes = [\"rooms\"], name = \"…\" } \
+                   with scopes of rooms, messages, notifications, tokens, users, publish and streams",
         set: |c, v| {
-            c.auth.api_keys = list(v)?.into_iter().map(Secret::new).collect();
+            c.auth.api_keys = api_keys(v)?;
             Ok(())
         },
-        show: |c| {
-            Some(Value::Array(
-                c.auth.api_keys.iter().map(|_| masked()).collect(),
-            ))
-        },
+        show: |c| Some(show_api_keys(&c.auth.api_keys)),
     },
     Key {
         name: "live.publisher_grace_ms",
@@ -234,42 +254,39 @@ pub const KEYS: &[Key] = &[
         },
         show: |c| Some(show_word(c.live.takeover, TAKEOVERS)),
     },
-    Key {
-        name: "live.max_viewers",
-        expected: "a number from 1 to 1000000",
-        set: |c, v| {
-            c.live.max_viewers = integer(v, 1, 1000000)? as usize;
-            Ok(())
-        },
-        show: |c| Some(show_integer(c.live.max_viewers)),
-    },
-    Key {
-        name: "websocket.heartbeat",
-        expected: "a time from \"1s\" to \"10m\"",
-        set: |c, v| {
-            c.websocket.heartbeat = duration(v, 1, 600)?;
-            Ok(())
-        },
-        show: |c| Some(show_duration(c.websocket.heartbeat)),
-    },
-    Key {
-        name: "websocket.idle_timeout",
-        expected: "a time from \"2s\" to \"1h\"",
-        set: |c, v| {
-            c.websocket.idle_timeout = duration(v, 2, 3600)?;
-            Ok(())
-        },
-        show: |c| Some(show_duration(c.websocket.idle_timeout)),
-    },
-    Key {
-        name: "websocket.write_timeout",
-        expected: "a time from \"1s\" to \"5m\"",
-        set: |c, v| {
-            c.websocket.write_timeout = duration(v, 1, 300)?;
-            Ok(())
-        },
-        show: |c| Some(show_duration(c.websocket.write_timeout)),
-    },
+    number!("live.max_viewers", live.max_viewers, 1, 1000000),
+    number!(
+        "live.comments_per_minute",
+        live.comments_per_minute,
+        1,
+        6000
+    ),
+    number!("live.comments_burst", live.comments_burst, 1, 1000),
+    number!(
+        "live.reactions_per_second",
+        live.reactions_per_second,
+        1,
+        1000
+    ),
+    number!("live.reactions_burst", live.reactions_burst, 1, 1000),
+    time!(
+        "websocket.heartbeat",
+        websocket.heartbeat,
+        "1s" = 1,
+        "10m" = 600
+    ),
+    time!(
+        "websocket.idle_timeout",
+        websocket.idle_timeout,
+        "2s" = 2,
+        "1h" = 3600
+    ),
+    time!(
+        "websocket.write_timeout",
+        websocket.write_timeout,
+        "1s" = 1,
+        "5m" = 300
+    ),
     Key {
         name: "websocket.message_bytes_max",
         expected: "a size from \"4kib\" to \"64kib\"",
@@ -279,24 +296,8 @@ pub const KEYS: &[Key] = &[
         },
         show: |c| Some(show_size(c.websocket.message_bytes_max)),
     },
-    Key {
-        name: "websocket.compress_min_bytes",
-        expected: "a number from 64 to 65536",
-        set: |c, v| {
-            c.websocket.compress_min_bytes = integer(v, 64, 65_536)? as usize;
-            Ok(())
-        },
-        show: |c| Some(show_integer(c.websocket.compress_min_bytes)),
-    },
-    Key {
-        name: "websocket.fragments_max",
-        expected: "a number from 1 to 1024",
-        set: |c, v| {
-            c.websocket.fragments_max = integer(v, 1, 1024)? as usize;
-            Ok(())
-        },
-        show: |c| Some(show_integer(c.websocket.fragments_max)),
-    },
+    number!("websocket.compress_min_bytes", websocket.compress_min_bytes, 64, 65536),
+    number!("websocket.fragments_max", websocket.fragments_max, 1, 1024),
     Key {
         name: "websocket.outbox_bytes",
         expected: "a size from \"64kib\" to \"64mib\"",
@@ -306,78 +307,107 @@ pub const KEYS: &[Key] = &[
         },
         show: |c| Some(show_size(c.websocket.outbox_bytes)),
     },
+    number!(
+        "websocket.outbox_messages",
+        websocket.outbox_messages,
+        16,
+        65_536
+    ),
+    number!("chat.max_group_members", chat.max_group_members, 2, 1000),
+    number!("chat.max_rooms", chat.max_rooms, 1, 1000000),
+    number!(
+        "chat.messages_per_second",
+        chat.messages.per_second,
+        1,
+        10000
+    ),
+    number!("chat.messages_burst", chat.messages.burst, 1, 100000),
+    time!("chat.linger", chat.linger, "0s" = 0, "1h" = 3600),
+    time!(
+        "chat.offline_delay",
+        chat.offline_delay,
+        "0s" = 0,
+        "5m" = 300
+    ),
     Key {
-        name: "websocket.outbox_messages",
-        expected: "a number from 16 to 65536",
+        name: "notifications.batch_window_ms",
+        expected: "milliseconds from 0 to 60000",
         set: |c, v| {
-            c.websocket.outbox_messages = integer(v, 16, 65_536)? as usize;
+            c.notifications.batch_window = Duration::from_millis(integer(v, 0, 60_000)?);
             Ok(())
         },
-        show: |c| Some(show_integer(c.websocket.outbox_messages)),
+        show: |c| Some(show_integer(c.notifications.batch_window.as_millis())),
     },
-    Key {
-        name: "limits.connections",
-        expected: "a number from 1 to 1048576",
-        set: |c, v| {
-            c.limits.connections = integer(v, 1, 1_048_576)? as usize;
-            Ok(())
-        },
-        show: |c| Some(show_integer(c.limits.connections)),
-    },
-    Key {
-        name: "limits.connections_per_address",
-        expected: "a number from 1 to 1048576",
-        set: |c, v| {
-            c.limits.connections_per_address = integer(v, 1, 1_048_576)? as usize;
-            Ok(())
-        },
-        show: |c| Some(show_integer(c.limits.connections_per_address)),
-    },
-    Key {
-        name: "limits.handshakes_per_address",
-        expected: "a number from 1 to 1000000",
-        set: |c, v| {
-            c.limits.handshakes_per_address = integer(v, 1, 1_000_000)? as u32;
-            Ok(())
-        },
-        show: |c| Some(show_integer(c.limits.handshakes_per_address)),
-    },
-    Key {
-        name: "limits.sessions",
-        expected: "a number from 1 to 1000000",
-        set: |c, v| {
-            c.limits.sessions = integer(v, 1, 1000000)? as usize;
-            Ok(())
-        },
-        show: |c| Some(show_integer(c.limits.sessions)),
-    },
-    Key {
-        name: "limits.sessions_per_user",
-        expected: "a number from 1 to 1000000",
-        set: |c, v| {
-            c.limits.sessions_per_user = integer(v, 1, 1000000)? as usize;
-            Ok(())
-        },
-        show: |c| Some(show_integer(c.limits.sessions_per_user)),
-    },
-    Key {
-        name: "limits.messages_per_second",
-        expected: "a number from 1 to 10000",
-        set: |c, v| {
-            c.limits.messages_per_second = integer(v, 1, 10_000)? as u32;
-            Ok(())
-        },
-        show: |c| Some(show_integer(c.limits.messages_per_second)),
-    },
-    Key {
-        name: "limits.messages_burst",
-        expected: "a number from 16 to 10000",
-        set: |c, v| {
-            c.limits.messages_burst = integer(v, 16, 10_000)? as u32;
-            Ok(())
-        },
-        show: |c| Some(show_integer(c.limits.messages_burst)),
-    },
+    time!(
+        "notifications.retention",
+        notifications.retention,
+        "1d" = 86400,
+        "3650d" = 315360000
+    ),
+    time!(
+        "notifications.live_cooldown",
+        notifications.live_cooldown,
+        "0s" = 0,
+        "1d" = 86400
+    ),
+    number!(
+        "notifications.recipients_max",
+        notifications.recipients_max,
+        1,
+        10000
+    ),
+    number!(
+        "notifications.followers_max",
+        notifications.followers_max,
+        1,
+        1000000
+    ),
+    number!("limits.connections", limits.connections, 1, 1_048_576),
+    number!(
+        "limits.connections_per_address",
+        limits.connections_per_address,
+        1,
+        1_048_576
+    ),
+    number!("limits.handshakes_per_address", limits.handshakes_per_address, 1, 1000000),
+    number!("limits.sessions", limits.sessions, 1, 1000000),
+    number!(
+        "limits.sessions_per_user",
+        limits.sessions_per_user,
+        1,
+        1000000
+    ),
+    number!(
+        "limits.messages_per_second",
+        limits.messages.per_second,
+        1,
+        10000
+    ),
+    number!("limits.messages_burst", limits.messages.burst, 1, 100000),
+    number!(
+        "limits.user_messages_per_second",
+        limits.user_messages.per_second,
+        1,
+        10000
+    ),
+    number!(
+        "limits.user_messages_burst",
+        limits.user_messages.burst,
+        1,
+        100000
+    ),
+    number!(
+        "limits.user_requests_per_second",
+        limits.user_requests.per_second,
+        1,
+        10000
+    ),
+    number!(
+        "limits.user_requests_burst",
+        limits.user_requests.burst,
+        1,
+        100000
+    ),
     Key {
         name: "log.format",
         expected: "\"text\" or \"json\"",
@@ -396,22 +426,12 @@ pub const KEYS: &[Key] = &[
         },
         show: |c| Some(Value::String(c.log.level.clone())),
     },
-    Key {
-        name: "shutdown.grace",
-        expected: "a time from \"0s\" to \"10m\"",
-        set: |c, v| {
-            c.shutdown.grace = duration(v, 0, 600)?;
-            Ok(())
-        },
-        show: |c| Some(show_duration(c.shutdown.grace)),
-    },
+    time!("shutdown.grace", shutdown.grace, "0s" = 0, "10m" = 600),
 ];
 
 /// Keys of the contract whose feature this version does not have: parsing them would promise something untrue.
 const UNSUPPORTED: &[(&str, &str)] = &[
-    ("chat", "chat rooms"),
     ("cluster", "clusters of nodes"),
-    ("notifications", "notifications"),
     ("sfu.tcp_port", "ICE over TCP"),
     ("webhooks", "webhooks"),
     ("websocket.compress_min_bytes", "compression"),

@@ -248,3 +248,72 @@ fn what_is_shown_can_be_read_back() {
     let again = merge(file(&shown)).expect("no faults");
     assert_eq!(again.to_toml(), shown);
 }
+
+fn api_keys(value: &str) -> Result<Vec<ApiKey>, String> {
+    let secret = "secret = \"0123456789abcdef0123456789abcdef\"";
+    merge(file(&format!("[auth]\n{secret}\napi_keys = {value}")))
+        .map(|config| config.auth.api_keys)
+        .map_err(|faults| faults.to_string())
+}
+
+#[test]
+fn api_keys_are_for_everything_or_for_what_their_scopes_name() {
+    let keys = api_keys(
+        r#"["0123456789abcdef", { key = "fedcba9876543210", scopes = ["rooms", "messages"], name = "Shop" }]"#,
+    )
+    .expect("no faults");
+    assert!(keys[0] == ApiKey::all("0123456789abcdef"));
+    assert_eq!(keys[1].scopes, [Scope::Rooms, Scope::Messages].into());
+    assert_eq!(keys[1].name.as_deref(), Some("Shop"));
+}
+
+#[test]
+fn api_keys_come_from_the_environment_as_the_same_list_or_separated_by_commas() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    for (text, scopes) in [
+        ("0123456789abcdef, fedcba9876543210", [7, 7]),
+        (
+            r#"["0123456789abcdef", { key = "fedcba9876543210", scopes = ["publish"] }]"#,
+            [7, 1],
+        ),
+    ] {
+        let sources = env(Sources::default(), "REDRED_AUTH__SECRET", secret);
+        let sources = env(sources, "REDRED_AUTH__API_KEYS", text);
+        let keys = merge(sources).expect("no faults").auth.api_keys;
+        let found: Vec<usize> = keys.iter().map(|key| key.scopes.len()).collect();
+        assert_eq!(found, scopes, "{text}");
+    }
+}
+
+#[test]
+fn bad_api_keys_stop_the_start_and_are_not_repeated() {
+    for bad in [
+        r#"["0123456789abcde"]"#,
+        r#"[{ scopes = ["rooms"] }]"#,
+        r#"[{ key = "0123456789abcdef", scopes = ["room"] }]"#,
+        r#"[{ key = "0123456789abcdef", scopes = [] }]"#,
+        r#"[{ key = "0123456789abcdef", scope = ["rooms"] }]"#,
+        r#"[{ key = "0123456789abcdef", scopes = "rooms" }]"#,
+        r#"[7]"#,
+    ] {
+        let text = api_keys(bad).err().expect(bad);
+        assert!(
+            text.contains("auth.api_keys (in redred.toml): expected a list of keys"),
+            "{text}"
+        );
+        assert!(text.contains("rooms, messages, notifications"), "{text}");
+        assert!(!text.contains("0123456789"), "{text}");
+    }
+    let twice = api_keys(r#"["0123456789abcdef", "0123456789abcdef"]"#);
+    assert!(twice.err().expect("twice").contains("every key once"));
+}
+
+#[test]
+fn scopes_and_names_of_api_keys_are_shown_and_keys_are_not() {
+    let keys = r#"[{ key = "fedcba9876543210", scopes = ["users"], name = "Shop" }]"#;
+    let secret = "secret = \"0123456789abcdef0123456789abcdef\"";
+    let config = merge(file(&format!("[auth]\n{secret}\napi_keys = {keys}")));
+    let shown = config.expect("no faults").to_toml();
+    assert!(shown.contains("users") && shown.contains("Shop"), "{shown}");
+    assert!(!shown.contains("fedcba"), "{shown}");
+}

@@ -108,7 +108,14 @@ pub(super) fn show_size(bytes: usize) -> Value {
 
 /// The way back of [`duration`].
 pub(super) fn show_duration(duration: Duration) -> Value {
-    Value::String(humantime::format_duration(duration).to_string())
+    const DAY: u64 = 24 * 3600;
+    // Days stay days: months and years have no fixed length.
+    let is_days = duration.subsec_nanos() == 0 && duration.as_secs() % DAY == 0;
+    Value::String(if is_days && !duration.is_zero() {
+        format!("{}d", duration.as_secs() / DAY)
+    } else {
+        humantime::format_duration(duration).to_string()
+    })
 }
 
 /// The way back of [`integer`].

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use redred_signaling::id::NAME_CHARACTERS_MAX;
 use serde::de::DeserializeOwned;
 
 use super::{App, Problem};
@@ -10,11 +11,20 @@ use super::{App, Problem};
 /// The contract's cap on every request body.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// The cap on a body that names many users: room for the longest ids, with their quotes and commas.
+pub(super) const fn bytes_naming(users: usize) -> usize {
+    BODY_BYTES_MAX + users * (NAME_CHARACTERS_MAX + 3)
+}
+
 /// Reads a body as UTF-8.
 pub(super) async fn text(app: &App, body: Body) -> Result<String, Problem> {
+    text_up_to(app, body, BODY_BYTES_MAX).await
+}
+
+async fn text_up_to(app: &App, body: Body, bytes_max: usize) -> Result<String, Problem> {
     let bytes = tokio::time::timeout(
         app.config.http.handshake_timeout,
-        Limited::new(body, BODY_BYTES_MAX).collect(),
+        Limited::new(body, bytes_max).collect(),
     );
     let bytes = match bytes.await {
         Ok(Ok(bytes)) => bytes.to_bytes(),
@@ -22,7 +32,7 @@ pub(super) async fn text(app: &App, body: Body) -> Result<String, Problem> {
             return Err(Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too_large",
-                "the body is longer than 64 KiB",
+                format!("the body is longer than {} KiB", bytes_max / 1024),
             ));
         }
         Ok(Err(_)) => return Err(Problem::invalid("the body ended early")),
@@ -39,9 +49,31 @@ pub(super) async fn text(app: &App, body: Body) -> Result<String, Problem> {
 
 /// Reads a body as JSON. An empty body stands for an empty object.
 pub(super) async fn json<T: DeserializeOwned>(app: &App, body: Body) -> Result<T, Problem> {
-    let text = text(app, body).await?;
+    json_up_to(app, body, BODY_BYTES_MAX).await
+}
+
+/// The same of a body that may be longer.
+pub(super) async fn json_up_to<T: DeserializeOwned>(
+    app: &App,
+    body: Body,
+    bytes_max: usize,
+) -> Result<T, Problem> {
+    let text = text_up_to(app, body, bytes_max).await?;
     let text = if text.trim().is_empty() { "{}" } else { &text };
-    serde_json::from_str(text).map_err(|error| Problem::invalid(format!("the body: {error}")))
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let place = if path == "." {
+            "the body"
+        } else {
+            path.as_str()
+        };
+        Problem::invalid(format!("{place}: {}", error.inner()))
+    })?;
+    reader
+        .end()
+        .map_err(|error| Problem::invalid(format!("the body: {error}")))?;
+    Ok(value)
 }
 
 /// Requires a media type, parameters aside.

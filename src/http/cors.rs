@@ -10,9 +10,10 @@ use super::{App, Shared};
 
 /// One WHIP client reads the methods in script, so they are told on every answer to OPTIONS.
 pub(super) const METHODS: HeaderValue =
-    HeaderValue::from_static("GET, POST, PATCH, DELETE, OPTIONS");
-const HEADERS: HeaderValue =
-    HeaderValue::from_static("Authorization, Content-Type, If-Match, ETag, Prefer");
+    HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, OPTIONS");
+const HEADERS: HeaderValue = HeaderValue::from_static(
+    "Authorization, Content-Type, Idempotency-Key, If-Match, ETag, Prefer",
+);
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "Location, ETag, Link, Accept-Patch, Accept-Post, Access-Control-Allow-Methods, Preference-Applied, Retry-After",
 );

@@ -1,13 +1,16 @@
 //! Who is asking: tokens, API keys, and the rule that open tokens are for this machine only.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use redred_signaling::grants::Caller;
+use serde_json::json;
 
 use super::{App, Problem, Shared, origin};
 use crate::auth::{self, Rejection};
+use crate::config::Scope;
 
 /// Begins the WebSocket subprotocol that carries a token, for browsers cannot set headers.
 const TOKEN_PROTOCOL: &str = "redred.token.";
@@ -18,23 +21,67 @@ pub(super) fn caller(app: &App, headers: &HeaderMap, uri: &Uri) -> Result<Caller
     verified(app, token).map_err(|rejection| Problem::unauthorized(rejection.to_string()))
 }
 
-/// The caller of `/api/v1`: an API key, a token, or in dev mode anybody, with the rights that a token has by default.
-pub(super) fn api_caller(app: &App, headers: &HeaderMap, uri: &Uri) -> Result<Caller, Problem> {
-    match auth::bearer(headers).or_else(|| query_token(uri)) {
-        Some(bearer) => match app.verifier.verify_api_key(bearer) {
-            Some(caller) => Ok(caller),
-            None => caller(app, headers, uri),
-        },
-        None if app.verifier.is_dev() => Ok(auth::anonymous()),
-        None => caller(app, headers, uri),
+/// The caller of `/api/v1`: an API key with the scope, or a token.
+pub(super) fn api_caller(app: &App, parts: &Parts, scope: Scope) -> Result<Caller, Problem> {
+    match key_caller(app, parts, scope)? {
+        Some(caller) => Ok(caller),
+        None => caller(app, &parts.headers, &parts.uri),
     }
 }
 
-/// Requires an API key.
-pub(super) fn server(app: &App, headers: &HeaderMap) -> Result<Caller, Problem> {
-    let bearer = auth::bearer(headers).unwrap_or_default();
-    let key = app.verifier.verify_api_key(bearer);
-    key.ok_or_else(|| Problem::unauthorized("an API key is needed: Authorization: Bearer"))
+/// The same, or in dev mode anybody, with the rights that a token has by default.
+pub(super) fn open_caller(app: &App, parts: &Parts, scope: Scope) -> Result<Caller, Problem> {
+    match bearer(parts) {
+        None if app.verifier.is_dev() => Ok(auth::anonymous()),
+        None | Some(_) => api_caller(app, parts, scope),
+    }
+}
+
+/// The caller of what other servers ask: in dev mode any token may do it.
+pub(super) fn server_caller(app: &App, parts: &Parts, scope: Scope) -> Result<Caller, Problem> {
+    let mut caller = api_caller(app, parts, scope)?;
+    caller.grants.admin |= app.verifier.is_dev();
+    Ok(caller)
+}
+
+/// The user whose own things are asked for.
+pub(super) fn user_caller(app: &App, parts: &Parts) -> Result<Caller, Problem> {
+    if bearer(parts).is_some_and(|bearer| app.verifier.verify_api_key(bearer).is_some()) {
+        return Err(Problem::forbidden(
+            "this is about what a user has, and an API key is no user: present a token of the user",
+        ));
+    }
+    caller(app, &parts.headers, &parts.uri)
+}
+
+/// Requires an API key with the scope.
+pub(super) fn server(app: &App, parts: &Parts, scope: Scope) -> Result<Caller, Problem> {
+    key_caller(app, parts, scope)?
+        .ok_or_else(|| Problem::unauthorized("an API key is needed: Authorization: Bearer"))
+}
+
+/// The holder of an API key, when that is what is presented. One without the scope is refused.
+fn key_caller(app: &App, parts: &Parts, scope: Scope) -> Result<Option<Caller>, Problem> {
+    let holder = bearer(parts).and_then(|bearer| app.verifier.verify_api_key(bearer));
+    match holder {
+        Some(holder) if !holder.scopes.contains(&scope) => Err(insufficient_scope(scope)),
+        holder => Ok(holder.map(|holder| holder.caller)),
+    }
+}
+
+/// 403, with the challenge that RFC 6750 asks for.
+fn insufficient_scope(scope: Scope) -> Problem {
+    let scope = scope.as_str();
+    let challenge =
+        format!("Bearer realm=\"redred\", error=\"insufficient_scope\", scope=\"{scope}\"");
+    let challenge = HeaderValue::from_str(&challenge).expect("scopes are plain words");
+    Problem::forbidden(format!("the API key lacks the scope {scope}"))
+        .with("scope", json!(scope))
+        .with_header(header::WWW_AUTHENTICATE, challenge)
+}
+
+fn bearer(parts: &Parts) -> Option<&str> {
+    auth::bearer(&parts.headers).or_else(|| query_token(&parts.uri))
 }
 
 /// The caller of a WebSocket upgrade: header, else subprotocol, else query.
@@ -80,8 +127,11 @@ fn protocol_token(headers: &HeaderMap) -> Option<&str> {
 /// The alphabet of a JWT needs no percent-encoding, so what stands in the query is the token.
 fn query_token(uri: &Uri) -> Option<&str> {
     let mut pairs = uri.query()?.split('&');
-    pairs.find_map(|pair| pair.strip_prefix("token="))
+    pairs.find_map(|pair| pair.strip_prefix(TOKEN_PARAMETER))
 }
+
+/// The query parameter of a token, with its equals sign.
+pub(super) const TOKEN_PARAMETER: &str = "token=";
 
 /// In dev mode, answers only requests that name this machine; see [`origin::is_loopback_host`].
 pub(super) async fn local_host_only_in_dev(

@@ -56,3 +56,8 @@ pub(super) async fn metrics(State(app): State<Shared>) -> Response {
 pub(super) async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, JSON)], OPENAPI).into_response()
 }
+
+/// `GET /asyncapi.json`.
+pub(super) async fn asyncapi() -> Response {
+    ([(header::CONTENT_TYPE, JSON)], redred_signaling::ASYNCAPI).into_response()
+}

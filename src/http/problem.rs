@@ -115,8 +115,10 @@ impl From<redred_signaling::Error> for Problem {
         if let Some(rule) = error.rule {
             problem = problem.with("reason", json!(rule));
         }
-        match error.retry_after_ms.map(Duration::from_millis) {
-            Some(after) => problem.with_retry(after),
+        match error.retry_after_ms {
+            Some(after_ms) => problem
+                .with("retry_after_ms", json!(after_ms))
+                .with_retry(Duration::from_millis(after_ms)),
             None if status == StatusCode::SERVICE_UNAVAILABLE => problem.with_retry(RETRY_AFTER),
             None => problem,
         }

@@ -125,7 +125,7 @@ impl Readings<'_> {
             ),
             counter(
                 "redred_ws_rate_limited_total",
-                "Messages refused for their pace.",
+                "Messages, comments and requests refused for the pace of their session or user.",
                 hub.rate_limited,
             ),
             counter(
@@ -230,6 +230,82 @@ impl Readings<'_> {
                 "redred_live_token_expiries_total",
                 "WHIP and WHEP connections closed because their token ended.",
                 hub.media_token_expiries,
+            ),
+            gauge("redred_chat_rooms", "Chat rooms in memory.", hub.chat_rooms),
+            gauge(
+                "redred_chat_people_online",
+                "People with a connection, or without one since a moment ago.",
+                hub.people_online,
+            ),
+            counter(
+                "redred_chat_messages_total",
+                "Messages stored in rooms.",
+                hub.chat_messages,
+            ),
+            counter(
+                "redred_chat_repeats_total",
+                "Messages that the store had already.",
+                hub.chat_repeats,
+            ),
+            counter(
+                "redred_chat_log_recoveries_total",
+                "Recoveries that were read from the log of a room.",
+                hub.chat_log_recoveries,
+            ),
+            counter(
+                "redred_chat_gaps_total",
+                "Times that a room found something missing and read its log.",
+                hub.chat_gaps,
+            ),
+            counter(
+                "redred_chat_evictions_total",
+                "Idle rooms forgotten to make room for others.",
+                hub.chat_evictions,
+            ),
+            counter(
+                "redred_chat_presence_changes_total",
+                "People who came or went.",
+                hub.presence_changes,
+            ),
+            counter(
+                "redred_notifications_stored_total",
+                "Notifications stored, one for each recipient; a folded one counts again.",
+                hub.notifications,
+            ),
+            counter(
+                "redred_notifications_repeats_total",
+                "Parts of requests to notify that were there already.",
+                hub.notification_repeats,
+            ),
+            counters(
+                "redred_notifications_batches_total",
+                "Batches sent, by what ended them.",
+                [
+                    (
+                        vec![("ended_by", "window")],
+                        hub.notification_batches
+                            .saturating_sub(hub.notification_batches_full),
+                    ),
+                    (vec![("ended_by", "size")], hub.notification_batches_full),
+                ],
+            ),
+            counter(
+                "redred_notifications_gaps_total",
+                "Times that a stored notification was found missing and asked of the store.",
+                hub.notification_gaps,
+            ),
+            counters(
+                "redred_notifications_skipped_total",
+                "Messages and streams of which not everybody was notified.",
+                [
+                    (vec![("reason", "dropped")], hub.notices_dropped),
+                    (vec![("reason", "cooldown")], hub.live_notices_suppressed),
+                ],
+            ),
+            counter(
+                "redred_notifications_purged_total",
+                "Notifications deleted because they were too old.",
+                hub.notifications_purged,
             ),
             histogram(
                 "redred_store_write_seconds",

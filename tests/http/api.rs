@@ -96,6 +96,9 @@ async fn every_metric_of_the_contract_is_there() {
     for sample in [
         "redred_ws_connections{kind=\"live\"} 0",
         "redred_ws_connections{kind=\"multiplexed\"} 0",
+        "redred_ws_connections{kind=\"chat\"} 0",
+        "redred_ws_connections{kind=\"notifications\"} 0",
+        "redred_ws_limits_hit_total 0",
         "redred_ws_messages_total{direction=\"in\",type=\"comment\"} 0",
         "redred_ws_delivery_seconds_bucket{le=\"+Inf\"} 0",
         "redred_ws_handshake_failures_total{reason=\"token\"} 1",

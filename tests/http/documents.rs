@@ -11,8 +11,14 @@ fn document() -> Value {
     serde_json::from_str(redred::http::OPENAPI).expect("JSON")
 }
 
-/// Panics unless a response of this status and media type is documented for the operation.
-pub(super) fn check_documented(route: &str, method: &str, status: StatusCode, mime: Option<&str>) {
+/// Panics unless a response of this status, media type and form is documented for the operation.
+pub(super) fn check_documented(
+    route: &str,
+    method: &str,
+    status: StatusCode,
+    mime: Option<&str>,
+    body: &str,
+) {
     let document = document();
     let responses = &document["paths"][route][method]["responses"];
     let response = &responses[status.as_str()];
@@ -21,20 +27,31 @@ pub(super) fn check_documented(route: &str, method: &str, status: StatusCode, mi
         "{method} {route} {status} is not documented"
     );
     let response = resolve(&document, response);
-    let documented: Vec<&String> = response["content"]
-        .as_object()
-        .map(|content| content.keys().collect())
-        .unwrap_or_default();
-    match mime {
-        Some(mime) => assert!(
-            documented.iter().any(|known| *known == mime),
-            "{method} {route} {status} with {mime} is not documented"
-        ),
-        None => assert!(
-            documented.is_empty(),
-            "{method} {route} {status} has no body"
-        ),
+    let Some(mime) = mime else {
+        let has_body = response["content"].is_object();
+        return assert!(!has_body, "{method} {route} {status} has no body");
+    };
+    let content = &response["content"][mime];
+    assert!(
+        content.is_object(),
+        "{method} {route} {status} with {mime} is not documented"
+    );
+    if !mime.ends_with("json") || content["schema"].is_null() {
+        return;
     }
+    // References of the schema lead into the document.
+    let mut schema = content["schema"].clone();
+    schema["components"] = document["components"].clone();
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    let body: Value = serde_json::from_str(body).expect("JSON");
+    let faults: Vec<String> = validator
+        .iter_errors(&body)
+        .map(|fault| format!("{}: {fault}", fault.instance_path()))
+        .collect();
+    assert!(
+        faults.is_empty(),
+        "{method} {route} {status}: {faults:#?}\n{body}"
+    );
 }
 
 fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
@@ -103,15 +120,37 @@ fn references_lead_somewhere_and_operations_have_names_of_their_own() {
     }
 }
 
+/// The types on the wire have one schema each, generated for the AsyncAPI document. After a change of it:
+/// `UPDATE=1 cargo test --test http documents`.
+#[test]
+fn schemas_of_wire_types_are_those_of_the_asyncapi_document() {
+    let generated: Value = serde_json::from_str(redred_signaling::ASYNCAPI).expect("JSON");
+    let mut updated = document();
+    let schemas = updated["components"]["schemas"].as_object_mut();
+    for (name, schema) in schemas.expect("schemas") {
+        if let Some(generated) = generated["components"]["schemas"].get(name) {
+            *schema = generated.clone();
+        }
+    }
+    if std::env::var_os("UPDATE").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/openapi.json");
+        let text = serde_json::to_string_pretty(&updated).expect("JSON");
+        return std::fs::write(path, text + "\n").expect("can be written");
+    }
+    assert!(
+        document() == updated,
+        "openapi.json is stale: run this test with UPDATE=1"
+    );
+}
+
 #[tokio::test]
-async fn the_document_is_served() {
+async fn the_documents_are_served() {
     let server = TestServer::dev().await;
-    let served = check(
-        "/openapi.json",
-        server.get("/openapi.json"),
-        StatusCode::OK,
-        None,
-    )
-    .await;
-    assert_eq!(served.json::<Value>().await.expect("JSON"), document());
+    for (path, expected) in [
+        ("/openapi.json", redred::http::OPENAPI),
+        ("/asyncapi.json", redred_signaling::ASYNCAPI),
+    ] {
+        let served = check(path, server.get(path), StatusCode::OK, None).await;
+        assert_eq!(served.text().await.expect("a body"), expected);
+    }
 }

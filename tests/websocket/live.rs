@@ -86,8 +86,8 @@ async fn bad_input_is_answered_and_ends_nothing() {
 #[tokio::test]
 async fn a_session_that_sends_too_much_at_once_is_told_to_wait() {
     let server = TestServer::start_with(|config| {
-        config.limits.messages_per_second = 1;
-        config.limits.messages_burst = 16;
+        config.limits.messages.per_second = 1;
+        config.limits.messages.burst = 16;
     })
     .await;
     let mut bo = server.viewer("bo").await;
@@ -194,8 +194,13 @@ async fn a_reader_that_is_too_slow_is_closed_with_4002_and_others_are_not_held_u
     let server = TestServer::start_with(|config| {
         config.websocket.outbox_bytes = 64 * 1024;
         config.websocket.outbox_messages = 64;
-        config.limits.messages_per_second = 10_000;
-        config.limits.messages_burst = 10_000;
+        for rate in [
+            &mut config.limits.messages,
+            &mut config.limits.user_messages,
+        ] {
+            rate.per_second = 10_000;
+            rate.burst = 10_000;
+        }
     })
     .await;
     let mut ana = server.streamer().await;
