@@ -178,6 +178,10 @@ fn routes() -> Vec<Route> {
         ("/ws", &["get"], get(websocket::multiplexed)),
         ("/ws/live/{stream}", &["get"], get(websocket::live)),
         ("/ws/live/{stream}/", &["get"], get(websocket::live)),
+        ("/ws/chat/{room}", &["get"], get(websocket::chat)),
+        ("/ws/chat/{room}/", &["get"], get(websocket::chat)),
+        ("/ws/notifications", &["get"], get(websocket::notifications)),
+        ("/ws/notifications/", &["get"], get(websocket::notifications)),
     ]
 }
 

@@ -301,6 +301,8 @@ fn realtime_config(config: &Config) -> realtime::Config {
     hub.notifications.live_cooldown = config.notifications.live_cooldown;
     hub.notifications.recipients_max = config.notifications.recipients_max;
     hub.notifications.followers_max = config.notifications.followers_max;
+    hub.session.abuse_forgiven_per_second = config.limits.bad_messages.per_second;
+    hub.session.abuse_budget = config.limits.bad_messages.burst;
     hub.quota.messages_per_second = config.limits.user_messages.per_second;
     hub.quota.messages_burst = config.limits.user_messages.burst;
     hub.quota.requests_per_second = config.limits.user_requests.per_second;

@@ -23,7 +23,7 @@ fn the_sessions_of_a_user_share_a_pace_and_other_users_have_their_own() {
     let phone = world.connect(&ana, None);
     let desk = world.connect(&also_ana, None);
     let ben = world.connect(&viewer("ben"), None);
-    let mut ping = |world: &mut World, session| {
+    let ping = |world: &mut World, session| {
         let answer = world.ask(session, "streams", "ping", json!({}));
         (
             answer["type"].clone(),

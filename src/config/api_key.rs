@@ -7,7 +7,7 @@ use toml::Value;
 use super::value::{Bad, Secret, masked, text};
 
 /// Shorter keys are refused.
-pub const API_KEY_CHARACTERS_MIN: usize = 16;
+const API_KEY_CHARACTERS_MIN: usize = 16;
 
 /// A key of another server, which acts as an administrator on the part of `/api/v1` that its scopes name.
 #[derive(Clone, PartialEq, Eq)]

@@ -384,6 +384,8 @@ pub const KEYS: &[Key] = &[
         10000
     ),
     number!("limits.messages_burst", limits.messages.burst, 1, 100000),
+    number!("limits.bad_messages_per_second", limits.bad_messages.per_second, 1, 10000),
+    number!("limits.bad_messages_burst", limits.bad_messages.burst, 1, 100000),
     number!(
         "limits.user_messages_per_second",
         limits.user_messages.per_second,
@@ -434,7 +436,6 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("cluster", "clusters of nodes"),
     ("sfu.tcp_port", "ICE over TCP"),
     ("webhooks", "webhooks"),
-    ("websocket.compress_min_bytes", "compression"),
 ];
 
 /// Finds a key, or says why there is none.

@@ -16,7 +16,9 @@ pub struct Limits {
     pub sessions_per_user: usize,
     /// Messages of one WebSocket; more are refused (`rate_limited`), and many more close it (4529).
     pub messages: Rate,
-    /// Messages of one user over all WebSockets, likewise.
+    /// Bad or excessive messages of one WebSocket that are forgiven; more close it (4529).
+    pub bad_messages: Rate,
+    /// Messages of one user over all WebSockets; more are refused (`rate_limited`).
     pub user_messages: Rate,
     /// Requests of one user about rooms, messages, notifications and people; more are answered 429.
     pub user_requests: Rate,
@@ -46,6 +48,7 @@ impl Default for Limits {
             sessions: 50_000,
             sessions_per_user: 20,
             messages: Rate::new(30, 120),
+            bad_messages: Rate::new(2, 60),
             user_messages: Rate::new(60, 240),
             user_requests: Rate::new(20, 100),
         }

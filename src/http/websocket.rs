@@ -7,7 +7,7 @@ use axum::response::Response;
 use redred_signaling::ErrorCode;
 use redred_signaling::api;
 use redred_signaling::grants::Caller;
-use redred_signaling::id::{Channel, StreamName};
+use redred_signaling::id::{Channel, RoomId, StreamName};
 use tokio::time::timeout_at;
 
 use super::origin::Verdict;
@@ -36,6 +36,28 @@ pub(super) async fn live(
     let caller = admit(&app, &request)?;
     let stream = StreamName::new(stream).map_err(|error| Problem::not_found(error.to_string()))?;
     upgrade(&app, peer, request, caller, Some(Channel::Live(stream))).await
+}
+
+/// `/ws/chat/{room}/`: the connection begins subscribed to the room.
+pub(super) async fn chat(
+    State(app): State<Shared>,
+    Extension(peer): Extension<Peer>,
+    Path(room): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let caller = admit(&app, &request)?;
+    let room = RoomId::new(room).map_err(|error| Problem::not_found(error.to_string()))?;
+    upgrade(&app, peer, request, caller, Some(Channel::Chat(room))).await
+}
+
+/// `/ws/notifications/`: the connection begins subscribed to the caller's notifications.
+pub(super) async fn notifications(
+    State(app): State<Shared>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let caller = admit(&app, &request)?;
+    upgrade(&app, peer, request, caller, Some(Channel::Notifications)).await
 }
 
 /// Who wants to connect, unless a foreign page makes them or their token is bad.

@@ -138,18 +138,6 @@ async fn errors_of_the_router_are_problems_too() {
         (Method::POST, "/nothing", StatusCode::NOT_FOUND, "not_found"),
         (
             Method::GET,
-            "/ws/chat/42/",
-            StatusCode::NOT_FOUND,
-            "not_found",
-        ),
-        (
-            Method::GET,
-            "/ws/notifications/",
-            StatusCode::NOT_FOUND,
-            "not_found",
-        ),
-        (
-            Method::GET,
             "/sdk/nothing.js",
             StatusCode::NOT_FOUND,
             "not_found",
