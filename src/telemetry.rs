@@ -54,3 +54,30 @@ pub fn count_panics(panics: Counter) {
         );
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_is_counted_and_where_no_log_is_kept_still_said() {
+        let (said, hears) = mpsc::channel();
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            // Other tests may panic as well, on purpose.
+            let _ = said.send(info.to_string());
+        }));
+        let panics = Counter::default();
+        count_panics(panics.clone());
+        let caught = panic::catch_unwind(|| panic!("said aloud"));
+        let ours = panic::take_hook();
+        panic::set_hook(usual);
+        drop(ours);
+        assert!(caught.is_err());
+        assert!(panics.count() >= 1);
+        assert!(hears.iter().any(|text| text.contains("said aloud")));
+    }
+}

@@ -29,6 +29,15 @@ fn post(server: &TestServer, path: &str, token: &str, offer: &str) -> RequestBui
         .body(offer.to_owned())
 }
 
+/// The offer with another hash of its certificate.
+fn with_fingerprint(fingerprint: &str) -> String {
+    let lines = OFFER.lines().map(|line| match line.split_once(':') {
+        Some(("a=fingerprint", _)) => format!("a=fingerprint:{fingerprint}\r\n"),
+        _ => format!("{line}\r\n"),
+    });
+    lines.collect()
+}
+
 fn header(response: &Response, name: &str) -> String {
     response.headers()[name].to_str().expect("text").to_owned()
 }
@@ -193,6 +202,18 @@ async fn bad_offers_are_refused_and_break_nothing() {
         Some("invalid_field"),
     )
     .await;
+    // A connection that could never be made is refused now, and the answer says why.
+    for fingerprint in [
+        "md5 4A:AD:B9:B1:3F:82:18:3B:54:02:12:DF:3E:5D:49:6B",
+        "sha-256 49:66",
+    ] {
+        let bad = offer(&with_fingerprint(fingerprint));
+        let (bad_request, code) = (StatusCode::BAD_REQUEST, Some("invalid_field"));
+        let refused = check(WHIP, bad, bad_request, code).await;
+        let problem: Value = refused.json().await.expect("JSON");
+        let detail = problem["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains("a=fingerprint"), "{detail}");
+    }
     let bytes = offer("").body(vec![0xff, 0xfe]);
     check(WHIP, bytes, StatusCode::BAD_REQUEST, Some("invalid_field")).await;
     let long = offer(&"a".repeat(64 * 1024 + 1));

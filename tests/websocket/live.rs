@@ -104,6 +104,36 @@ async fn a_session_that_sends_too_much_at_once_is_told_to_wait() {
 }
 
 #[tokio::test]
+async fn an_offer_that_could_never_connect_is_refused_and_a_good_one_is_answered() {
+    const OFFER: &str = include_str!("../http/offer.sdp");
+    let server = TestServer::start().await;
+    let mut ana = server.streamer().await;
+    for (offer, expected) in [
+        (
+            OFFER.replace("fingerprint:sha-256", "fingerprint:md5"),
+            Err("invalid_field"),
+        ),
+        ("hello".to_owned(), Err("invalid_field")),
+        (OFFER.to_owned(), Ok(())),
+    ] {
+        let started = ana
+            .request("start_stream", json!({ "title": "Hello" }))
+            .await;
+        let session = started.expect("may publish")["session"].clone();
+        let offer = json!({ "session": session, "sdp": offer });
+        match (ana.request("webrtc_offer", offer).await, expected) {
+            (Ok(_), Ok(())) => {
+                let answer = ana.next("webrtc_answer").await;
+                let sdp = answer["data"]["sdp"].as_str().expect("text");
+                assert!(sdp.contains("a=ice-lite"), "{sdp}");
+            }
+            (Err(error), Err(code)) => assert_eq!(error["code"], code, "{error}"),
+            (answer, expected) => panic!("{answer:?}, expected {expected:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_ban_cuts_at_once_and_survives_reconnects_new_tokens_and_a_restart() {
     let server = TestServer::start().await;
     let mut ana = server.streamer().await;
