@@ -43,6 +43,20 @@ pub(super) struct ReadRooms {
     marking: BTreeSet<(RoomId, UserId)>,
 }
 
+impl LiveNotices {
+    /// Forgets the one told longest ago, by when that was and how many are remembered, as long as `is_over` says so.
+    fn forget(&mut self, is_over: impl Fn(Instant, usize) -> bool) {
+        while let Some((at, stream)) = self
+            .order
+            .pop_front_if(|(at, _)| is_over(*at, self.told.len()))
+        {
+            if self.told.get(&stream) == Some(&at) {
+                self.told.remove(&stream);
+            }
+        }
+    }
+}
+
 impl ReadRooms {
     /// Whether there may be something to mark; if so, it is about to be marked.
     fn begin(&mut self, room: &RoomId, user: &UserId) -> bool {
@@ -168,13 +182,7 @@ impl Notifications {
     ) {
         let limits = &context.config.notifications;
         let live = &mut self.live;
-        while let Some((at, stream)) = live.order.pop_front_if(|(at, _)| {
-            *at + limits.live_cooldown <= now.mono || live.told.len() >= limits.live_remembered_max
-        }) {
-            if live.told.get(&stream) == Some(&at) {
-                live.told.remove(&stream);
-            }
-        }
+        live.forget(|at, _| at + limits.live_cooldown <= now.mono);
         if live.told.contains_key(&stream) {
             context.stats.live_notices_suppressed += 1;
             return;
@@ -185,6 +193,7 @@ impl Notifications {
             context.stats.notices_dropped += 1;
             return;
         }
+        live.forget(|_, count| count >= limits.live_remembered_max);
         live.told.insert(stream.clone(), now.mono);
         live.order.push_back((now.mono, stream.clone()));
         let what = of_stream(now, &stream, streamer, title);

@@ -89,6 +89,27 @@ fn a_flapping_streamer_does_not_spam() {
 }
 
 #[test]
+fn the_cooldown_of_the_stream_told_longest_ago_is_forgotten_first() {
+    let mut config = Config::default();
+    config.notifications.live_remembered_max = 1;
+    let mut world = World::new(config);
+    for name in ["ana", "bo"] {
+        followers(&mut world, name, 1);
+        go_live(&mut world, name);
+        end(&mut world, name);
+    }
+    go_live(&mut world, "bo");
+    assert_eq!(world.hub.stats().live_notices_suppressed, 1);
+    go_live(&mut world, "ana");
+    let rows = stored(&world, "u0000");
+    let counts: Vec<(&str, u64)> = rows.iter().map(|r| (r.message.as_str(), r.count)).collect();
+    assert_eq!(
+        counts,
+        [("bo is live: Hello", 1), ("ana is live: Hello", 2)]
+    );
+}
+
+#[test]
 fn a_few_streams_at_a_time_tell_their_followers() {
     let mut config = Config::default();
     config.notifications.live_jobs_max = 1;
