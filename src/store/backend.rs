@@ -200,10 +200,10 @@ async fn check_version(db: &mut Db) -> anyhow::Result<()> {
         {
             bail!("PostgreSQL 13 or newer is needed, this is {version}")
         }
-        _ if encoding != "UTF8" => {
+        Db::Sqlite(_) | Db::Postgres(_) if encoding != "UTF8" => {
             bail!("the database's encoding must be UTF8, this is {encoding}")
         }
-        _ => Ok(()),
+        Db::Sqlite(_) | Db::Postgres(_) => Ok(()),
     }
 }
 

@@ -160,14 +160,6 @@ impl Query<'_> {
         }
     }
 
-    /// Sets a further parameter that only the text for PostgreSQL has.
-    pub(super) fn bind_postgres<'t, T: Storable<'t>>(self, value: T) -> Self {
-        match self {
-            Self::Sqlite(connection, query) => Self::Sqlite(connection, query),
-            Self::Postgres(connection, query) => Self::Postgres(connection, query.bind(value)),
-        }
-    }
-
     /// Sets the next parameter to a moment, a count or a position. What does not fit into 63 bits becomes the largest
     /// number that does.
     pub(super) fn number(self, value: u64) -> Self {
@@ -184,7 +176,7 @@ impl Query<'_> {
         }
     }
 
-    /// Every row.
+    /// Every row. Where a text of SQLite's has several statements, all are run, and their rows come one after the other.
     pub(super) async fn rows<T>(self, read: fn(&Row) -> sqlx::Result<T>) -> sqlx::Result<Vec<T>> {
         match self {
             Self::Sqlite(connection, query) => {
@@ -202,7 +194,7 @@ impl Query<'_> {
         }
     }
 
-    /// The first row, if there is one.
+    /// The first row, if there is one. Of one statement only.
     pub(super) async fn row<T>(self, read: fn(&Row) -> sqlx::Result<T>) -> sqlx::Result<Option<T>> {
         let row = match self {
             Self::Sqlite(connection, query) => {

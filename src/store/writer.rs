@@ -24,8 +24,8 @@ use super::{Job, Monitor, request};
 const BATCH: usize = 512;
 
 /// How long a batch may take. Locks and statements have shorter limits of their own; this one is for a disk or a
-/// network that does not answer at all.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// network that does not answer at all, and leaves room for the longest request, a hundred thousand followers.
+const DEADLINE: Duration = Duration::from_secs(8);
 
 /// The pause before the first attempt to get a failing database back, doubled after each up to the longest. Each is
 /// shortened by chance by up to a half, so that servers that lost the same database do not come back in step.

@@ -8,30 +8,55 @@ use super::super::request::{Stop, from_json, to_json};
 use super::super::sql::{Db, Row};
 use super::{room_id, search, user_id, user_row};
 
-/// Appends a message, or finds the one that the same sender has stored under the same client id.
+/// Appends a message, or finds the one that the same sender has stored under the same client id. Whoever writes has read
+/// what is above; a sender need not be a member.
 pub(super) async fn add(db: &mut Db, new: &NewMessage) -> Result<ChatOk, Stop> {
     let attachments = match new.attachments.as_slice() {
         [] => None,
         attachments => Some(to_json(&attachments)?),
     };
-    // The room's row is locked where others could write to it at the same time.
+    let tokens = search::tokens(&new.room, &new.text);
+    // One trip to the database, because this is what it does most. The further steps of SQLite's find the message only
+    // when it is new: then it stands one position ahead of its room. In PostgreSQL the row of the room is locked, in case
+    // that another server writes to it.
     let sql = db.pick(
         "INSERT INTO messages (room, seq, ordinal, id, sender, sender_name, text, client_id, reply_to_id, attachments,
              created_at_ms)
          SELECT id, last_seq + 1, messages + 1, $2, $3, $4, $5, $6, $7, $8, $9 FROM rooms
          WHERE id = $1
              AND ($7 IS NULL OR EXISTS (SELECT 1 FROM messages WHERE id = $7 AND room = $1))
-         ON CONFLICT DO NOTHING RETURNING number, seq, ordinal",
-        "INSERT INTO messages (room, seq, ordinal, id, sender, sender_name, text, client_id, reply_to_id, attachments,
-             created_at_ms, words)
-         SELECT id, last_seq + 1, messages + 1, $2, $3, $4, $5, $6, $7, $8, $9,
-             array_to_tsvector(string_to_array($10, ' '))
-         FROM (SELECT id, last_seq, messages FROM rooms WHERE id = $1 FOR UPDATE) AS locked
-         WHERE $7 IS NULL OR EXISTS (SELECT 1 FROM messages WHERE id = $7 AND room = $1)
-         ON CONFLICT DO NOTHING RETURNING number, seq, ordinal",
+         ON CONFLICT DO NOTHING RETURNING seq;
+
+         INSERT INTO message_words (rowid, words)
+         SELECT added.number, $10 FROM messages AS added JOIN rooms ON rooms.id = added.room
+         WHERE added.id = $2 AND added.seq = rooms.last_seq + 1;
+
+         UPDATE members SET delivered_seq = added.seq, read_seq = added.seq, read_messages = added.ordinal
+         FROM messages AS added JOIN rooms ON rooms.id = added.room
+         WHERE added.id = $2 AND added.seq = rooms.last_seq + 1
+             AND members.room = added.room AND members.user_id = added.sender;
+
+         UPDATE rooms SET last_seq = added.seq, messages = added.ordinal, updated_at_ms = $9
+         FROM messages AS added
+         WHERE added.id = $2 AND added.seq = rooms.last_seq + 1 AND rooms.id = added.room",
+        "WITH added AS (
+             INSERT INTO messages (room, seq, ordinal, id, sender, sender_name, text, client_id, reply_to_id,
+                 attachments, created_at_ms, words)
+             SELECT id, last_seq + 1, messages + 1, $2, $3, $4, $5, $6, $7, $8, $9,
+                 array_to_tsvector(string_to_array($10, ' '))
+             FROM (SELECT id, last_seq, messages FROM rooms WHERE id = $1 FOR UPDATE) AS locked
+             WHERE $7 IS NULL OR EXISTS (SELECT 1 FROM messages WHERE id = $7 AND room = $1)
+             ON CONFLICT DO NOTHING RETURNING room, seq, ordinal, sender
+         ), placed AS (
+             UPDATE members SET delivered_seq = added.seq, read_seq = added.seq, read_messages = added.ordinal
+             FROM added WHERE members.room = added.room AND members.user_id = added.sender
+         ), counted AS (
+             UPDATE rooms SET last_seq = added.seq, messages = added.ordinal, updated_at_ms = $9
+             FROM added WHERE rooms.id = added.room
+         )
+         SELECT seq FROM added",
     );
-    let tokens = search::tokens(&new.room, &new.text);
-    let placed = db
+    let added = db
         .query(sql)
         .bind(new.room.as_str())
         .bind(&new.id)
@@ -42,41 +67,16 @@ pub(super) async fn add(db: &mut Db, new: &NewMessage) -> Result<ChatOk, Stop> {
         .bind(&new.reply_to_id)
         .bind(attachments)
         .number(new.at_ms)
-        .bind_postgres(&tokens)
-        .row(|row| {
-            Ok((
-                row.number("number")?,
-                row.number("seq")?,
-                row.number("ordinal")?,
-            ))
-        })
+        .bind(tokens)
+        .rows(|row| row.number("seq"))
         .await?;
-    let Some((number, seq, ordinal)) = placed else {
+    let Some(&seq) = added.first() else {
         let message = repeated(db, new).await?.ok_or(StoreError::NotFound)?;
         return Ok(ChatOk::Message {
             message,
             is_new: false,
         });
     };
-    db.query("UPDATE rooms SET last_seq = $2, messages = $3, updated_at_ms = $4 WHERE id = $1")
-        .bind(new.room.as_str())
-        .number(seq)
-        .number(ordinal)
-        .number(new.at_ms)
-        .execute()
-        .await?;
-    // Whoever writes has read what is above it. A sender need not be a member.
-    db.query(
-        "UPDATE members SET delivered_seq = $3, read_seq = $3, read_messages = $4
-         WHERE room = $1 AND user_id = $2",
-    )
-    .bind(new.room.as_str())
-    .bind(new.sender.id.as_str())
-    .number(seq)
-    .number(ordinal)
-    .execute()
-    .await?;
-    search::add(db, number, &tokens).await?;
     let message = Message {
         id: new.id.clone(),
         room: new.room.clone(),

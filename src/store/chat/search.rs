@@ -24,22 +24,8 @@ pub(super) fn tokens(room: &RoomId, text: &str) -> String {
     tokens
 }
 
-/// Adds a new message to the index. PostgreSQL keeps the words in the row of the message.
-pub(super) async fn add(db: &mut Db, number: u64, tokens: &str) -> sqlx::Result<()> {
-    match db {
-        Db::Sqlite(_) => {
-            db.query("INSERT INTO message_words (rowid, words) VALUES ($1, $2)")
-                .number(number)
-                .bind(tokens)
-                .execute()
-                .await?;
-        }
-        Db::Postgres(_) => {}
-    }
-    Ok(())
-}
-
-/// Puts other words into the place of those of a message, or takes it out of the index.
+/// Puts other words into the place of those of a message, or takes it out of the index. PostgreSQL keeps them in the row
+/// of the message.
 pub(super) async fn replace(db: &mut Db, number: u64, tokens: Option<&str>) -> sqlx::Result<()> {
     match db {
         Db::Sqlite(_) => {
@@ -48,7 +34,11 @@ pub(super) async fn replace(db: &mut Db, number: u64, tokens: Option<&str>) -> s
                 .execute()
                 .await?;
             if let Some(tokens) = tokens {
-                add(db, number, tokens).await?;
+                db.query("INSERT INTO message_words (rowid, words) VALUES ($1, $2)")
+                    .number(number)
+                    .bind(tokens)
+                    .execute()
+                    .await?;
             }
         }
         Db::Postgres(_) => {

@@ -9,6 +9,9 @@ use redred_signaling::store::notifications::{FollowerChange, NotificationOk};
 use super::super::request::to_json;
 use super::super::sql::{Db, signed, with_list};
 
+/// Users in one statement; each statement has a time within which it must end.
+const PART: usize = 5000;
+
 pub(super) async fn change(
     db: &mut Db,
     stream: &StreamName,
@@ -58,32 +61,42 @@ pub(super) async fn change(
 }
 
 async fn add(db: &mut Db, stream: &StreamName, users: &[&str], at_ms: u64) -> sqlx::Result<u64> {
+    let mut added = 0;
     let sql = with_list!(
         db,
         "INSERT INTO followers (stream, user_id, at_ms) SELECT $2, value, $3 FROM ",
         "$1",
         " AS wanted WHERE true ON CONFLICT (stream, user_id) DO NOTHING"
     );
-    db.query(sql)
-        .bind(to_json(&users)?)
-        .bind(stream.as_str())
-        .number(at_ms)
-        .execute()
-        .await
+    for part in users.chunks(PART) {
+        added += db
+            .query(sql)
+            .bind(to_json(&part)?)
+            .bind(stream.as_str())
+            .number(at_ms)
+            .execute()
+            .await?;
+    }
+    Ok(added)
 }
 
 async fn remove(db: &mut Db, stream: &StreamName, users: &[&str]) -> sqlx::Result<u64> {
+    let mut removed = 0;
     let sql = with_list!(
         db,
         "DELETE FROM followers WHERE stream = $2 AND user_id IN ",
         "$1",
         ""
     );
-    db.query(sql)
-        .bind(to_json(&users)?)
-        .bind(stream.as_str())
-        .execute()
-        .await
+    for part in users.chunks(PART) {
+        removed += db
+            .query(sql)
+            .bind(to_json(&part)?)
+            .bind(stream.as_str())
+            .execute()
+            .await?;
+    }
+    Ok(removed)
 }
 
 pub(super) async fn list(

@@ -150,14 +150,15 @@ async fn add_with(
         at_ms,
         idempotency_key: key.map(|key| format!("key-{key}")),
     };
-    match ask(fixture, NotificationOp::Add(new)).await {
-        NotificationOk::Added {
-            stored,
-            is_repeat: false,
-            ..
-        } => stored,
-        other => panic!("expected it to be stored, got {other:?}"),
-    }
+    let NotificationOk::Added {
+        stored,
+        is_repeat: false,
+        ..
+    } = ask(fixture, NotificationOp::Add(new)).await
+    else {
+        panic!("expected it to be stored");
+    };
+    stored
 }
 
 async fn read(fixture: &mut Fixture, who: &str, id: &str) {
@@ -177,14 +178,15 @@ async fn list(fixture: &mut Fixture, who: &str) -> (Vec<String>, u64) {
         before: None,
         limit: 10,
     };
-    match ask(fixture, op).await {
-        NotificationOk::Listed {
-            notifications,
-            unread,
-            ..
-        } => (notifications.into_iter().map(|it| it.id).collect(), unread),
-        other => panic!("expected a list, got {other:?}"),
-    }
+    let NotificationOk::Listed {
+        notifications,
+        unread,
+        ..
+    } = ask(fixture, op).await
+    else {
+        panic!("expected a list");
+    };
+    (notifications.into_iter().map(|it| it.id).collect(), unread)
 }
 
 /// How many followers there are after a change.
@@ -194,10 +196,10 @@ async fn change(fixture: &mut Fixture, change: FollowerChange) -> u64 {
         change,
         at_ms: 1,
     };
-    match ask(fixture, op).await {
-        NotificationOk::Followers { count, .. } => count,
-        other => panic!("expected a count, got {other:?}"),
-    }
+    let NotificationOk::Followers { count, .. } = ask(fixture, op).await else {
+        panic!("expected a count");
+    };
+    count
 }
 
 fn stream() -> StreamName {

@@ -150,7 +150,14 @@ impl super::Script for Script {
                     room: room.id.clone(),
                 });
             }
-            _ => {}
+            ChatOk::Done
+            | ChatOk::User(_)
+            | ChatOk::Users(_)
+            | ChatOk::Created { .. }
+            | ChatOk::RoomChanged { .. }
+            | ChatOk::Position { .. }
+            | ChatOk::Messages { .. }
+            | ChatOk::Log { .. } => {}
         }
     }
 }

@@ -143,7 +143,7 @@ impl Script {
         }
     }
 
-    fn follower_change(&mut self, random: &mut ChaCha8Rng, user: UserId) -> FollowerChange {
+    fn follower_change(&self, random: &mut ChaCha8Rng, user: UserId) -> FollowerChange {
         match random.random_range(0..3) {
             0 => {
                 let count = random.random_range(0..5);
