@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+\s+(.*)$", re.MULTILINE)
 PATH = re.compile(r"`((?:sfu|signaling|src|web|docs|config|scripts|tests)/[\w./-]*)`")
-METRIC = re.compile(r'"(redred_(?:ws|live|store|sfu|relay|http|panics|build)_?\w*)"')
+METRIC = re.compile(r'"(redred_\w+)"')
 KEY = re.compile(r"^(?:#: )?(\w+) = ")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
