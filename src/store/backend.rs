@@ -18,6 +18,14 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection to PostgreSQL may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Memory for pages, in KiB when negative. What a transaction changes should fit, or pages are written more than once;
+/// messages have random ids, so each changes pages of its own in the indexes.
+const SQLITE_CACHE: &str = "-65536";
+
+/// Pages in the write-ahead log after which they are carried over to the file. More of them let a page that changes
+/// often be carried over once, and make the log and the recovery after a crash longer; this is 32 MiB.
+const SQLITE_CHECKPOINT: &str = "8192";
+
 /// Statements kept prepared; more than this program has.
 const STATEMENTS: usize = 256;
 
@@ -73,6 +81,8 @@ impl Backend {
                 .foreign_keys(true)
                 .busy_timeout(BUSY_TIMEOUT)
                 .statement_cache_capacity(STATEMENTS)
+                .pragma("cache_size", SQLITE_CACHE)
+                .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT)
                 .disable_statement_logging();
             Ok(Self::Sqlite(options))
         } else if is_postgres(url) {
