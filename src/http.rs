@@ -181,7 +181,11 @@ fn routes() -> Vec<Route> {
         ("/ws/chat/{room}", &["get"], get(websocket::chat)),
         ("/ws/chat/{room}/", &["get"], get(websocket::chat)),
         ("/ws/notifications", &["get"], get(websocket::notifications)),
-        ("/ws/notifications/", &["get"], get(websocket::notifications)),
+        (
+            "/ws/notifications/",
+            &["get"],
+            get(websocket::notifications),
+        ),
     ]
 }
 

@@ -554,12 +554,12 @@ mod tests {
     fn a_full_or_absent_hub_refuses_at_the_door() {
         let (inbox, inputs) = mpsc::channel(1);
         let first = place_now(&inbox).expect("there is room");
-        let refused = place_now(&inbox).err().expect("there is none");
+        let refused = place_now(&inbox).expect_err("there is none");
         assert_eq!(refused.code, ErrorCode::Unavailable);
         drop(first);
         assert!(place_now(&inbox).is_ok());
         drop(inputs);
-        let refused = place_now(&inbox).err().expect("nobody is there");
+        let refused = place_now(&inbox).expect_err("nobody is there");
         assert_eq!(refused.code, ErrorCode::Unavailable);
     }
 }

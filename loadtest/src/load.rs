@@ -61,17 +61,33 @@ pub(crate) struct Outcome {
     pub(crate) recovered_after: Option<Duration>,
 }
 
+/// What one thread does.
+pub(crate) struct Share {
+    /// `host:port` of the server.
+    pub(crate) address: String,
+    /// The moment that send times are counted from.
+    pub(crate) start: Instant,
+    pub(crate) scenario: Scenario,
+    pub(crate) parts: Vec<Part>,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) seed: u64,
+    pub(crate) phase: watch::Receiver<Phase>,
+    /// Told how many of its sessions are there.
+    pub(crate) ready: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+}
+
 /// Plays the parts of one thread.
-pub(crate) async fn play(
-    address: String,
-    start: Instant,
-    scenario: Scenario,
-    parts: Vec<Part>,
-    groups: Vec<Group>,
-    seed: u64,
-    mut phase: watch::Receiver<Phase>,
-    ready: std::sync::Arc<std::sync::atomic::AtomicUsize>,
-) -> Outcome {
+pub(crate) async fn play(share: Share) -> Outcome {
+    let Share {
+        address,
+        start,
+        scenario,
+        parts,
+        groups,
+        seed,
+        mut phase,
+        ready,
+    } = share;
     let rng = ChaCha8Rng::seed_from_u64(seed);
     let shared = Rc::new(Shared::new(address, start, rng));
     let count = parts.len().max(1);

@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::load::{self, Group, Outcome, Part, Phase};
+use crate::load::{self, Group, Outcome, Part, Phase, Share};
 use crate::measure::Recorder;
 use crate::process::{self, Usage};
 use crate::report::{Generator, Report, Server};
@@ -83,9 +83,16 @@ pub async fn run(
                 let local = tokio::task::LocalSet::new();
                 local.block_on(
                     &runtime,
-                    load::play(
-                        address, start, scenario, parts, groups, seed, phase, counter,
-                    ),
+                    load::play(Share {
+                        address,
+                        start,
+                        scenario,
+                        parts,
+                        groups,
+                        seed,
+                        phase,
+                        ready: counter,
+                    }),
                 )
             })
             .context("starting a thread")?;

@@ -252,9 +252,12 @@ impl Session {
             .insert(header::SEC_WEBSOCKET_PROTOCOL, protocols);
         let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
         let upgraded = client_async_with_config(request, stream, Some(config)).await;
-        let (mut socket, _) = upgraded.map_err(|error| match error {
-            Error::Http(response) => format!("http {}", response.status().as_u16()),
-            _ => "websocket".to_owned(),
+        let (mut socket, _) = upgraded.map_err(|error| {
+            if let Error::Http(response) = error {
+                format!("http {}", response.status().as_u16())
+            } else {
+                "websocket".to_owned()
+            }
         })?;
         let greeting = next_text(&mut socket).await?;
         let greeting: Value = serde_json::from_str(&greeting).map_err(|_| "not JSON")?;
@@ -273,8 +276,9 @@ impl Session {
         }
         self.awaited = self.identity.channels.len();
         for channel in &self.identity.channels {
-            let tracks = self.tracks.borrow();
-            let since = tracks
+            let since = self
+                .tracks
+                .borrow()
                 .get(channel)
                 .map(|track| json!({"epoch": track.epoch, "seq": track.complete()}));
             let mut data = json!({ "channel": channel });
@@ -282,7 +286,6 @@ impl Session {
                 data["since"] = since;
             }
             let envelope = json!({"type": "subscribe", "data": data});
-            drop(tracks);
             let sent = socket.send(Message::text(envelope.to_string())).await;
             sent.map_err(|_| "websocket")?;
         }
@@ -399,7 +402,7 @@ impl Session {
     }
 
     /// A message with a position.
-    fn arrived(&mut self, arrived: &Arrived) {
+    fn arrived(&self, arrived: &Arrived) {
         self.shared.saw(&arrived.channel, arrived.seq);
         let mut tracks = self.tracks.borrow_mut();
         let Some(track) = tracks.get_mut(&arrived.channel) else {

@@ -83,21 +83,19 @@ impl Scope {
 /// Reads the list: an array in TOML, whose elements are keys or tables; in a variable the same array as text, or keys
 /// separated by commas.
 pub(super) fn api_keys(value: &Value) -> Result<Vec<ApiKey>, Bad> {
-    let parsed;
-    let entries = match value {
-        Value::Array(entries) => entries,
-        Value::String(text) if text.trim_start().starts_with('[') => {
-            let document = format!("keys = {text}");
-            let table: toml::Table = document.parse().map_err(|_| Bad)?;
-            parsed = table;
-            parsed.get("keys").and_then(Value::as_array).ok_or(Bad)?
-        }
-        _ => {
-            let keys = super::value::list(value)?;
-            return keys.into_iter().map(|key| plain(&key)).collect();
-        }
-    };
-    entries.iter().map(api_key).collect()
+    if let Value::Array(entries) = value {
+        return entries.iter().map(api_key).collect();
+    }
+    if let Value::String(text) = value
+        && text.trim_start().starts_with('[')
+    {
+        let document = format!("keys = {text}");
+        let table: toml::Table = document.parse().map_err(|_| Bad)?;
+        let entries = table.get("keys").and_then(Value::as_array).ok_or(Bad)?;
+        return entries.iter().map(api_key).collect();
+    }
+    let keys = super::value::list(value)?;
+    keys.into_iter().map(|key| plain(&key)).collect()
 }
 
 fn api_key(value: &Value) -> Result<ApiKey, Bad> {

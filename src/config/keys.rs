@@ -296,7 +296,12 @@ pub const KEYS: &[Key] = &[
         },
         show: |c| Some(show_size(c.websocket.message_bytes_max)),
     },
-    number!("websocket.compress_min_bytes", websocket.compress_min_bytes, 64, 65536),
+    number!(
+        "websocket.compress_min_bytes",
+        websocket.compress_min_bytes,
+        64,
+        65536
+    ),
     number!("websocket.fragments_max", websocket.fragments_max, 1, 1024),
     Key {
         name: "websocket.outbox_bytes",
@@ -369,7 +374,12 @@ pub const KEYS: &[Key] = &[
         1,
         1_048_576
     ),
-    number!("limits.handshakes_per_address", limits.handshakes_per_address, 1, 1000000),
+    number!(
+        "limits.handshakes_per_address",
+        limits.handshakes_per_address,
+        1,
+        1000000
+    ),
     number!("limits.sessions", limits.sessions, 1, 1000000),
     number!(
         "limits.sessions_per_user",
@@ -384,8 +394,18 @@ pub const KEYS: &[Key] = &[
         10000
     ),
     number!("limits.messages_burst", limits.messages.burst, 1, 100000),
-    number!("limits.bad_messages_per_second", limits.bad_messages.per_second, 1, 10000),
-    number!("limits.bad_messages_burst", limits.bad_messages.burst, 1, 100000),
+    number!(
+        "limits.bad_messages_per_second",
+        limits.bad_messages.per_second,
+        1,
+        10000
+    ),
+    number!(
+        "limits.bad_messages_burst",
+        limits.bad_messages.burst,
+        1,
+        100000
+    ),
     number!(
         "limits.user_messages_per_second",
         limits.user_messages.per_second,

@@ -142,7 +142,9 @@ fn dev_mode_is_for_loopback_without_keys() {
         "{both}"
     );
     let neither = faults(file("dev = false"));
-    assert!(neither.contains("auth: expected auth.secret, auth.jwks_url or auth.jwks_file, because dev is false"));
+    assert!(neither.contains(
+        "auth: expected auth.secret, auth.jwks_url or auth.jwks_file, because dev is false"
+    ));
 }
 
 #[test]

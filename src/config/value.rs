@@ -110,7 +110,7 @@ pub(super) fn show_size(bytes: usize) -> Value {
 pub(super) fn show_duration(duration: Duration) -> Value {
     const DAY: u64 = 24 * 3600;
     // Days stay days: months and years have no fixed length.
-    let is_days = duration.subsec_nanos() == 0 && duration.as_secs() % DAY == 0;
+    let is_days = duration.subsec_nanos() == 0 && duration.as_secs().is_multiple_of(DAY);
     Value::String(if is_days && !duration.is_zero() {
         format!("{}d", duration.as_secs() / DAY)
     } else {

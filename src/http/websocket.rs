@@ -95,9 +95,11 @@ async fn admit_to(
     let (failure, problem) = match answer {
         Ok(Ok(_)) => return Ok(()),
         Ok(Err(error)) => {
-            let failure = match error.code {
-                ErrorCode::Forbidden | ErrorCode::NotFound => HandshakeFailure::Forbidden,
-                _ => HandshakeFailure::Overload,
+            let is_refused = matches!(error.code, ErrorCode::Forbidden | ErrorCode::NotFound);
+            let failure = if is_refused {
+                HandshakeFailure::Forbidden
+            } else {
+                HandshakeFailure::Overload
             };
             (failure, Problem::from(error))
         }

@@ -154,8 +154,7 @@ impl Hub {
                 }
                 Channel::Streams => self.directory.unsubscribe(key),
                 Channel::Chat(_) | Channel::Chats => {
-                    self.chat
-                        .unsubscribe(&mut self.context, now, key, &channel);
+                    self.chat.unsubscribe(&mut self.context, now, key, &channel);
                 }
                 Channel::Notifications => {
                     self.notifications.unsubscribe(&mut self.context, key);
