@@ -185,10 +185,18 @@ scenario('messages over the limit close with 1009, however they are cut', async 
 
   const pieces = await Socket.open(server, '/ws', { token });
   for (let index = 0; index < 40 && !pieces.closed; index += 1) {
-    pieces.inner.send('x'.repeat(4000), { fin: false, binary: false }, () => {});
+    pieces.inner.send('x'.repeat(4000), { fin: false, binary: false, compress: false }, () => {});
   }
   await until('closed', () => pieces.closed);
   assert.equal(pieces.closed.code, 1009);
+
+  // Little on the wire, too much once inflated: that is known when the message is whole.
+  const inflating = await Socket.open(server, '/ws', { token });
+  for (let index = 0; index < 40; index += 1) {
+    inflating.inner.send('x'.repeat(4000), { fin: index === 39, binary: false }, () => {});
+  }
+  await until('closed', () => inflating.closed);
+  assert.equal(inflating.closed.code, 1009);
 });
 
 besideAStream('a second publisher over the WebSocket is refused with conflict', 'taken', async ({ server }) => {
