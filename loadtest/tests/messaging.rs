@@ -56,6 +56,8 @@ async fn comments_reach_every_session_once() {
         "{}",
         report.table()
     );
+    let timed = report.recorder.delivery.len();
+    assert_eq!(timed, report.recorder.delivered, "{}", report.table());
     assert!(report.server_kib_per_session().is_some());
 }
 
