@@ -7,6 +7,7 @@
 
 mod camera;
 mod media;
+mod meter;
 mod peer;
 mod random;
 mod svc;
@@ -29,6 +30,7 @@ use crate::event::{Command, Event, Output, Selection};
 use crate::id::{PeerKey, ShardId, StreamKey};
 use crate::relay;
 use crate::shard::Shard;
+use meter::Meter;
 use peer::{Datagram, Peer};
 
 /// A turn that goes on for longer than this has caught itself in a circle.
@@ -45,6 +47,9 @@ pub struct Sim {
     relayed: VecDeque<(ShardId, ShardId, relay::Message)>,
     events: Vec<(Instant, ShardId, Event)>,
     stray: u64,
+    meter: Meter,
+    /// Reused by every round.
+    outputs: Vec<Output>,
 }
 
 /// A shard at its address.
@@ -91,6 +96,8 @@ impl Sim {
             relayed: VecDeque::new(),
             events: Vec::new(),
             stray: 0,
+            meter: Meter::default(),
+            outputs: Vec::new(),
         }
     }
 
@@ -276,6 +283,29 @@ impl Sim {
         true
     }
 
+    /// From here on, measures what the shards take of a clock of the caller's; the core has none.
+    pub fn meter(&mut self, clock: fn() -> Instant) {
+        self.meter = Meter::new(clock);
+    }
+
+    /// How long the shards have worked since [`Self::meter`], for everything that time and peers made them do. Commands are
+    /// not counted.
+    pub fn metered(&self) -> Duration {
+        self.meter.total()
+    }
+
+    /// A shard by itself, for what the simulation has no word for. What it wants is carried out with the next step of time.
+    pub fn shard_mut(&mut self, shard: ShardId) -> &mut Shard {
+        &mut self.host(shard).shard
+    }
+
+    /// Throws away what the viewers have written down, so that long runs do not fill the memory.
+    pub fn forget_received(&mut self) {
+        for peer in &mut self.peers {
+            peer.received.clear();
+        }
+    }
+
     /// Everything the shards told, in order.
     pub fn events(&self) -> impl Iterator<Item = &Event> {
         self.events.iter().map(|(_, _, event)| event)
@@ -377,7 +407,7 @@ impl Sim {
         let now = self.now;
         for host in &mut self.shards {
             if host.shard.poll_timeout().is_some_and(|(at, _)| at <= now) {
-                host.shard.handle_timeout(now);
+                self.meter.run(|| host.shard.handle_timeout(now));
             }
         }
         for peer in &mut self.peers {
@@ -402,8 +432,10 @@ impl Sim {
         for peer in &mut self.peers {
             while let Some(Datagram { bytes, .. }) = peer.poll_arrival_at_shard(now) {
                 let host = &mut self.shards[usize::from(peer.shard.0)];
-                host.shard
-                    .handle_datagram(now, peer.address, host.address, &bytes);
+                self.meter.run(|| {
+                    host.shard
+                        .handle_datagram(now, peer.address, host.address, &bytes);
+                });
                 is_busy = true;
             }
             while let Some(Datagram { from, bytes }) = peer.poll_arrival_at_peer(now) {
@@ -416,11 +448,18 @@ impl Sim {
             is_busy = true;
         }
         for index in 0..self.shards.len() {
-            while let Some(output) = self.shards[index].shard.poll_output() {
-                self.carry_out(self.shards[index].id, output);
-                is_busy = true;
+            let Host { id, shard, .. } = &mut self.shards[index];
+            let id = *id;
+            let mut outputs = std::mem::take(&mut self.outputs);
+            self.meter.run(|| {
+                outputs.extend(std::iter::from_fn(|| shard.poll_output()));
+                shard.handle_sent(now);
+            });
+            is_busy |= !outputs.is_empty();
+            for output in outputs.drain(..) {
+                self.carry_out(id, output);
             }
-            self.shards[index].shard.handle_sent(now);
+            self.outputs = outputs;
         }
         is_busy
     }

@@ -8,7 +8,7 @@ use str0m::format;
 use str0m::media::{Direction, MediaKind, Mid, Pt, Rid, Simulcast, SimulcastLayer};
 use str0m::rtp::{ExtensionValues, RtpWrite};
 
-use super::media::{Tag, payload};
+use super::media::{FILLING_BYTES, Tag, payload};
 use super::random::Random;
 use super::svc::Layering;
 use crate::event::{Codec, Kind};
@@ -35,6 +35,8 @@ pub struct Publishing {
     pub red: bool,
     /// How long after their capture pictures are sent; sound is sent at once.
     pub encoding: Duration,
+    /// Bytes of a packet of a picture that are neither header nor tag.
+    pub filling: usize,
 }
 
 impl Default for Publishing {
@@ -48,6 +50,7 @@ impl Default for Publishing {
             layering: None,
             red: false,
             encoding: Duration::ZERO,
+            filling: FILLING_BYTES,
         }
     }
 }
@@ -120,6 +123,7 @@ struct Encoder {
     is_sending: bool,
     /// What its pictures take.
     encoding: Duration,
+    filling: usize,
     layering: Option<Layering>,
     /// How many spatial layers are sent, and how many were in the last picture.
     spatial: u8,
@@ -131,21 +135,19 @@ impl Camera {
     pub(super) fn new(key: PeerKey, now: Instant, seed: u64, publishing: Publishing) -> Self {
         let seed = seed ^ key.0 << 32;
         let mut random = Random::new(seed);
-        let Publishing {
-            layering, encoding, ..
-        } = publishing;
-        let mut encoder = |rid| Encoder::new(&mut random, rid, layering, encoding);
+        let mut encoder = |rid| Encoder::new(&mut random, rid, publishing.layering, &publishing);
         let layers = match publishing.rids.as_slice() {
             [] => vec![encoder(None)],
             rids => rids.iter().map(|rid| encoder(Some(*rid))).collect(),
         };
+        let sound = encoder(None);
         Self {
             key,
             publishing,
             video: None,
             audio: None,
             layers,
-            sound: encoder(None),
+            sound,
             extras: Vec::new(),
             seed,
             next_picture: now,
@@ -164,7 +166,7 @@ impl Camera {
                 };
                 let mid = changes.add_media(media, Direction::SendOnly, None, None, None);
                 let mut random = Random::new(self.seed ^ (1 + self.extras.len() as u64));
-                let encoder = Encoder::new(&mut random, None, None, self.publishing.encoding);
+                let encoder = Encoder::new(&mut random, None, None, &self.publishing);
                 self.extras.push((mid, kind, encoder));
             }
             Change::Remove(kind) => {
@@ -310,7 +312,7 @@ impl Camera {
                 parts: 1,
                 ..Tag::default()
             };
-            payload(Codec::Opus, tag, &[])
+            payload(Codec::Opus, tag, &[], FILLING_BYTES)
         };
         let earlier = sound_of(sound.frame.wrapping_sub(1));
         let head = 1 << 31 | u32::from(*opus) << 24 | 960 << 10 | earlier.len() as u32;
@@ -333,7 +335,7 @@ impl Encoder {
         random: &mut Random,
         rid: Option<&'static str>,
         layering: Option<Layering>,
-        encoding: Duration,
+        publishing: &Publishing,
     ) -> Self {
         Self {
             rid,
@@ -342,7 +344,8 @@ impl Encoder {
             frame: random.bits() as u32 & 0xff,
             wants_keyframe: true,
             is_sending: true,
-            encoding,
+            encoding: publishing.encoding,
+            filling: publishing.filling,
             layering,
             spatial: layering.map_or(1, |layering| layering.layers),
             last_spatial: 0,
@@ -383,6 +386,11 @@ impl Encoder {
         let layering = self.layering.filter(|_| !is_sound);
         let sizes = layering.map_or(vec![(320 << layer, 180 << layer)], Layering::sizes);
         let spatial = if layering.is_some() { self.spatial } else { 1 };
+        let filling = if is_sound {
+            FILLING_BYTES
+        } else {
+            self.filling
+        };
         for (frame, part) in (0..spatial).flat_map(|f| (0..parts).map(move |part| (f, part))) {
             let is_keyed = layering.is_some_and(|layering| layering.is_keyed);
             let tag = Tag {
@@ -409,7 +417,7 @@ impl Encoder {
                 self.seq_no.into(),
                 self.timestamp,
                 captured,
-                payload(codec, tag, &sizes),
+                payload(codec, tag, &sizes, filling),
             )
             .marker(is_end && !is_sound)
             .ext_vals(values)

@@ -9,8 +9,8 @@ use crate::event::{Codec, Kind};
 
 /// Bytes of the tag at the end of each payload.
 const TAG_BYTES: usize = 12;
-/// What fills a payload up between header and tag.
-const FILLING_BYTES: usize = 160;
+/// What fills a payload up between header and tag, unless a publisher says otherwise.
+pub(super) const FILLING_BYTES: usize = 160;
 
 /// Constrained Baseline, 640x360, and a picture parameter set.
 const H264_SPS: [u8; 15] = [
@@ -81,15 +81,16 @@ impl Tag {
     }
 }
 
-/// Writes one packet of a picture as its codec would put it. `sizes` are those of its spatial layers, or of the only one.
-pub(super) fn payload(codec: Codec, tag: Tag, sizes: &[(u16, u16)]) -> Vec<u8> {
+/// Writes one packet of a picture as its codec would put it. `sizes` are those of its spatial layers, or of the only one;
+/// `filling` is how many bytes are neither header nor tag.
+pub(super) fn payload(codec: Codec, tag: Tag, sizes: &[(u16, u16)], filling: usize) -> Vec<u8> {
     let spatial = if tag.is_layered { tag.layer } else { 0 };
     let (width, height) = sizes.last().copied().unwrap_or_default();
     let is_first = tag.part == 0;
     let starts_keyframe = is_first && tag.keyframe && spatial == 0;
     let [high, low] = (tag.frame as u16 & 0x7fff | 0x8000).to_be_bytes();
     let tl0_pic_idx = tag.frame as u8;
-    let mut payload = Vec::with_capacity(FILLING_BYTES + 64);
+    let mut payload = Vec::with_capacity(filling + 64);
     match codec {
         Codec::Opus => payload.push(0xfc),
         Codec::Vp8 => {
@@ -136,7 +137,7 @@ pub(super) fn payload(codec: Codec, tag: Tag, sizes: &[(u16, u16)]) -> Vec<u8> {
                 payload.extend((unit.len() as u16).to_be_bytes());
                 payload.extend(unit);
             }
-            let rest = FILLING_BYTES + TAG_BYTES + 1;
+            let rest = filling + TAG_BYTES + 1;
             payload.extend((rest as u16).to_be_bytes());
             payload.push(0x06); // the filling is an SEI message
         }
@@ -152,7 +153,7 @@ pub(super) fn payload(codec: Codec, tag: Tag, sizes: &[(u16, u16)]) -> Vec<u8> {
             payload.extend([0x10 | new_sequence | continues, 6 << 3 | 0x04, spatial << 3]);
         }
     }
-    payload.resize(payload.len() + FILLING_BYTES, 0x5a);
+    payload.resize(payload.len() + filling, 0x5a);
     tag.write(&mut payload);
     payload
 }
@@ -346,7 +347,7 @@ mod tests {
         for codec in CODECS {
             for (part, keyframe) in [(0, true), (1, true), (0, false), (1, false)] {
                 let tag = tag(3, part, keyframe);
-                let payload = payload(codec, tag, &[(640, 360)]);
+                let payload = payload(codec, tag, &[(640, 360)], FILLING_BYTES);
                 assert_eq!(Tag::read(&payload), Some(tag));
                 let meta = codec::inspect(codec, &payload, None);
                 let h264_slice = codec == Codec::H264 && part == 1;
