@@ -68,6 +68,7 @@ fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("demux");
     group
         .sample_size(50)
+        .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(1))
         .throughput(Throughput::Elements(DATAGRAMS.into()));
     let mut sim = None;

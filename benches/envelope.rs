@@ -43,6 +43,7 @@ fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("envelope");
     group
         .sample_size(50)
+        .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(1))
         .throughput(Throughput::Elements(TIMES));
     let bytes_max = Config::default().session.message_bytes_max;

@@ -62,6 +62,7 @@ fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fanout");
     group
         .sample_size(20)
+        .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
     for sessions in [10, 1_000, 10_000] {
         group.throughput(Throughput::Elements(sessions));

@@ -34,6 +34,7 @@ fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("layer");
     group
         .sample_size(50)
+        .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(1))
         .throughput(Throughput::Elements(TIMES));
     let layers = [("f", 1280), ("h", 640), ("q", 320)].map(|(rid, width)| Facts {
