@@ -6,6 +6,9 @@
 //! peer, and of a stranger's datagram in a flood.
 //!
 //! How: a shard with 50 viewers; a thousand datagrams an iteration, each from another address.
+//!
+//! We hold 60 ns and 700 instructions for any of them: measured were 27 ns and 407 instructions, 57 and 639, 5 and 77, on two
+//! busy cores of an AMD EPYC.
 
 use std::hint::black_box;
 use std::net::SocketAddr;

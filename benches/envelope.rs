@@ -5,6 +5,9 @@
 //! receivers, see [`fanout`](../fanout.rs).
 //!
 //! How: the messages of `signaling/golden`, without their white space; a hundred times an iteration.
+//!
+//! We hold 3 µs for the longest. Measured were 1.2 and 2.4 µs to read, 0.9 and 1.1 µs to write; 12 700, 26 000, 13 400 and
+//! 17 200 instructions, on two busy cores of an AMD EPYC.
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -5,6 +5,9 @@
 //! out and reported as done. ns per delivery are that divided by the sessions. Sockets and compression are not in it.
 //!
 //! How: a hub with so many sessions that are subscribed to one stream, each somebody else's, none with anything to catch up.
+//!
+//! We hold 250 ns a delivery. Measured were 230 ns for 10 sessions, 110 for 1 000 and 190 for 10 000, on two busy cores of an
+//! AMD EPYC.
 
 use std::time::Duration;
 

