@@ -5,6 +5,7 @@
 //! and says whether the generator itself was the bottleneck.
 
 pub mod measure;
+pub mod media;
 pub mod process;
 pub mod report;
 pub mod run;

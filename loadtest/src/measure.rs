@@ -161,6 +161,10 @@ impl Track {
         if seq <= self.complete || self.beyond.contains(&seq) {
             return Arrival::Repeated;
         }
+        if seq == self.complete + 1 && self.beyond.is_empty() {
+            (self.complete, self.newest) = (seq, seq);
+            return Arrival::New;
+        }
         self.beyond.insert(seq);
         while self.beyond.remove(&(self.complete + 1)) {
             self.complete += 1;

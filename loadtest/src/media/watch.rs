@@ -1,0 +1,335 @@
+//! What one viewer makes of the packets it gets. It knows no clock and no network.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::tag::{Kind, Tag};
+use super::tally::Tally;
+use crate::measure::{Arrival, Track, record};
+
+/// A longer gap between whole pictures is seen as a freeze.
+pub const FREEZE: Duration = Duration::from_millis(200);
+
+/// Pictures that may be incomplete at a time; older ones are given up.
+const PENDING_MAX: usize = 512;
+
+/// What a publisher had sent when it stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Packets of pictures.
+    pub video: u32,
+    /// Packets of sound.
+    pub audio: u32,
+    /// Pictures.
+    pub frames: u32,
+    /// When the last picture left, since the run began.
+    pub last: Duration,
+}
+
+/// Pictures or sound.
+#[derive(Debug, Default)]
+struct Lane {
+    track: Option<Track>,
+    transit_us: Option<f64>,
+    jitter_us: f64,
+}
+
+/// One viewer.
+#[derive(Debug)]
+pub struct Watch {
+    stream: u16,
+    video: Lane,
+    audio: Lane,
+    /// How many parts came of pictures that are not whole.
+    pending: BTreeMap<u32, u16>,
+    first_frame: Option<u32>,
+    whole: u64,
+    last_whole: Option<Duration>,
+    has_keyframe: bool,
+}
+
+impl Watch {
+    /// A viewer of a stream.
+    #[must_use]
+    pub fn new(stream: u16) -> Self {
+        Self {
+            stream,
+            video: Lane::default(),
+            audio: Lane::default(),
+            pending: BTreeMap::new(),
+            first_frame: None,
+            whole: 0,
+            last_whole: None,
+            has_keyframe: false,
+        }
+    }
+
+    /// Whether a whole keyframe has come.
+    #[must_use]
+    pub fn has_keyframe(&self) -> bool {
+        self.has_keyframe
+    }
+
+    /// Notes a packet that came at `now`, since the run began; tells whether it was the end of the first whole keyframe.
+    pub fn packet(&mut self, now: Duration, tag: &Tag, bytes: usize, tally: &mut Tally) -> bool {
+        if tag.stream != self.stream {
+            tally.strays += 1;
+            return false;
+        }
+        let is_audio = tag.kind == Kind::Audio;
+        let lane = if is_audio {
+            &mut self.audio
+        } else {
+            &mut self.video
+        };
+        let arrival = lane.arrive(now, tag);
+        tally.received += 1;
+        tally.bytes += bytes as u64;
+        match arrival {
+            Arrival::New => {}
+            Arrival::Late => tally.reordered += 1,
+            Arrival::Repeated => {
+                tally.duplicated += 1;
+                return false;
+            }
+        }
+        record(&mut tally.latency, now.saturating_sub(tag.sent));
+        !is_audio && self.part(now, tag, tally)
+    }
+
+    /// Notes part of a picture.
+    fn part(&mut self, now: Duration, tag: &Tag, tally: &mut Tally) -> bool {
+        self.first_frame.get_or_insert(tag.frame);
+        let parts = self.pending.entry(tag.frame).or_default();
+        *parts += 1;
+        if *parts < tag.parts {
+            if self.pending.len() > PENDING_MAX {
+                self.pending.pop_first();
+            }
+            return false;
+        }
+        self.pending.remove(&tag.frame);
+        self.whole += 1;
+        tally.frames += 1;
+        self.gap(now, tally);
+        let is_first = tag.kind == Kind::Key && !self.has_keyframe;
+        self.has_keyframe |= is_first;
+        is_first
+    }
+
+    fn gap(&mut self, now: Duration, tally: &mut Tally) {
+        let since = self.last_whole.replace(now);
+        let gap = since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        if gap > FREEZE {
+            record(&mut tally.freezes, gap);
+        }
+    }
+
+    /// The publisher has stopped and nothing is under way any more: judges what never came.
+    pub fn finish(&mut self, sent: &Sent, tally: &mut Tally) {
+        for (lane, last) in [(&self.video, sent.video), (&self.audio, sent.audio)] {
+            if let Some(track) = &lane.track {
+                tally.lost += track.missing(u64::from(last));
+            }
+        }
+        let Some(first) = self.first_frame else {
+            return;
+        };
+        let frames = u64::from(sent.frames.saturating_sub(first)) + 1;
+        tally.broken_frames += frames.saturating_sub(self.whole);
+        // Who got nothing more until the end froze until the end.
+        if self.last_whole.is_some_and(|last| last < sent.last) {
+            self.gap(sent.last, tally);
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "never negative, and a time of this run"
+        )]
+        let jitter = self.video.jitter_us.round() as u64;
+        record(&mut tally.jitter, Duration::from_micros(jitter));
+    }
+}
+
+impl Lane {
+    fn arrive(&mut self, now: Duration, tag: &Tag) -> Arrival {
+        // Where the first part of a picture is overtaken, the picture still begins with it.
+        let first = u64::from(tag.number).saturating_sub(u64::from(tag.part) + 1);
+        let track = self.track.get_or_insert_with(|| Track::starting("", first));
+        let arrival = track.arrive(u64::from(tag.number));
+        if arrival == Arrival::New {
+            // A repaired packet says how long the repair took, not how even the way is.
+            let transit_us = (now.as_secs_f64() - tag.sent.as_secs_f64()) * 1e6;
+            if let Some(before) = self.transit_us.replace(transit_us) {
+                self.jitter_us += ((transit_us - before).abs() - self.jitter_us) / 16.0;
+            }
+        }
+        arrival
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::camera::Camera;
+    use crate::media::plan::Streams;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// What a camera sends in so many milliseconds, and what it had sent then.
+    fn film(until: u64) -> (Vec<Tag>, Sent) {
+        let streams = Streams {
+            streams: 1,
+            viewers: 1,
+            bitrate_kbps: 1_500,
+            fps: 30,
+            keyframe_interval: ms(2_000),
+            audio: true,
+        };
+        let mut camera = Camera::new(&streams, 3, 1, Duration::ZERO);
+        let mut tags = Vec::new();
+        let mut last = Duration::ZERO;
+        for now in 0..until {
+            camera.shoot(ms(now), |packet| {
+                tags.push(Tag::read(&packet.payload).expect("a tag"));
+                if !packet.is_audio {
+                    last = ms(now);
+                }
+            });
+        }
+        let (video, audio) = camera.sent();
+        let frames = camera.frame();
+        let sent = Sent {
+            video,
+            audio,
+            frames,
+            last,
+        };
+        (tags, sent)
+    }
+
+    /// Lets them come after a delay, those that are not dropped.
+    fn watch(tags: &[Tag], sent: &Sent, delay: impl Fn(&Tag) -> Option<Duration>) -> Tally {
+        let mut arrivals: Vec<_> = tags
+            .iter()
+            .filter_map(|tag| Some((tag.sent + delay(tag)?, tag)))
+            .collect();
+        arrivals.sort_by_key(|(at, _)| *at);
+        let mut tally = Tally::default();
+        let mut watch = Watch::new(3);
+        for (at, tag) in arrivals {
+            watch.packet(at, tag, 1_000, &mut tally);
+        }
+        watch.finish(sent, &mut tally);
+        tally
+    }
+
+    #[test]
+    fn nothing_is_reported_where_nothing_happened() {
+        let (tags, sent) = film(10_000);
+        let tally = watch(&tags, &sent, |_| Some(ms(5)));
+        assert_eq!(tally.received, tags.len() as u64);
+        assert_eq!((tally.lost, tally.reordered, tally.duplicated), (0, 0, 0));
+        assert_eq!((tally.frames, tally.broken_frames), (sent.frames.into(), 0));
+        assert_eq!(tally.freezes.len(), 0);
+        assert!(tally.jitter.max() <= 1, "{}", tally.jitter.max());
+    }
+
+    #[test]
+    fn a_delay_is_reported_as_it_is() {
+        let (tags, sent) = film(5_000);
+        let tally = watch(&tags, &sent, |_| Some(ms(50)));
+        // The histogram knows three digits.
+        assert!((49_950..50_050).contains(&tally.latency.min()));
+        assert!((49_950..50_050).contains(&tally.latency.max()));
+    }
+
+    #[test]
+    fn every_hundredth_packet_dropped_is_a_loss_of_one_percent() {
+        let (tags, sent) = film(20_000);
+        let drops = |tag: &Tag| tag.number % 100 == 50;
+        let dropped = tags.iter().filter(|tag| drops(tag)).count() as u64;
+        let tally = watch(&tags, &sent, |tag| (!drops(tag)).then_some(ms(5)));
+        assert_eq!(tally.lost, dropped);
+        assert_eq!(tally.lost + tally.received, tags.len() as u64);
+        assert!(tally.broken_frames > 0);
+        assert_eq!(
+            tally.frames + tally.broken_frames,
+            u64::from(sent.frames),
+            "whole and broken pictures are all there were"
+        );
+    }
+
+    #[test]
+    fn a_second_without_packets_is_one_freeze_of_a_second() {
+        let (tags, sent) = film(6_000);
+        // Held up from 3 s to 4 s, as behind a handover.
+        let tally = watch(&tags, &sent, |tag| {
+            let held = (ms(3_000)..ms(4_000)).contains(&tag.sent);
+            Some(if held { ms(4_000) - tag.sent } else { ms(0) })
+        });
+        assert_eq!(tally.lost, 0);
+        assert_eq!(tally.freezes.len(), 1);
+        let frozen = tally.freezes.max();
+        assert!((980_000..1_050_000).contains(&frozen), "{frozen} us");
+    }
+
+    #[test]
+    fn a_viewer_that_gets_nothing_more_froze_until_the_end_and_lost_the_rest() {
+        let (tags, sent) = film(6_000);
+        let tally = watch(&tags, &sent, |tag| (tag.sent < ms(2_000)).then_some(ms(5)));
+        assert_eq!(tally.freezes.len(), 1);
+        assert!((3_900_000..4_100_000).contains(&tally.freezes.max()));
+        let late = tags.iter().filter(|tag| tag.sent >= ms(2_000)).count();
+        assert_eq!(tally.lost, late as u64);
+    }
+
+    #[test]
+    fn what_came_before_a_viewer_did_is_not_its_loss() {
+        let (tags, sent) = film(6_000);
+        let tally = watch(&tags, &sent, |tag| (tag.sent >= ms(4_000)).then_some(ms(5)));
+        assert_eq!((tally.lost, tally.broken_frames), (0, 0));
+    }
+
+    #[test]
+    fn overtaken_repeated_and_foreign_packets_are_each_told() {
+        let (tags, sent) = film(1_000);
+        let late = |tag: &Tag| tag.kind == Kind::Delta && tag.frame == 10 && tag.part == 0;
+        let tally = watch(&tags, &sent, |tag| {
+            Some(if late(tag) { ms(90) } else { ms(5) })
+        });
+        assert_eq!(
+            (tally.reordered, tally.lost, tally.broken_frames),
+            (1, 0, 0)
+        );
+
+        let mut tally = Tally::default();
+        let mut watch = Watch::new(3);
+        watch.packet(ms(5), &tags[0], 1_000, &mut tally);
+        watch.packet(ms(6), &tags[0], 1_000, &mut tally);
+        let foreign = Tag {
+            stream: 4,
+            ..tags[0]
+        };
+        watch.packet(ms(7), &foreign, 1_000, &mut tally);
+        assert_eq!(
+            (tally.duplicated, tally.strays, tally.latency.len()),
+            (1, 1, 1)
+        );
+    }
+
+    #[test]
+    fn jitter_is_that_of_the_rfc() {
+        let (tags, sent) = film(20_000);
+        // Delays that alternate between 0 and 16 ms differ by 16 ms each time, whichever estimator.
+        let tally = watch(&tags, &sent, |tag| {
+            Some(if tag.frame % 2 == 0 { ms(16) } else { ms(0) })
+        });
+        let packets_per_picture = sent.video as f64 / f64::from(sent.frames);
+        let expected = 16_000.0 / packets_per_picture;
+        let jitter = tally.jitter.max() as f64;
+        assert!((0.5..1.5).contains(&(jitter / expected)), "{jitter} us");
+    }
+}

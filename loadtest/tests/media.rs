@@ -1,0 +1,135 @@
+//! The media half of the generator against a server of this process: everything that is sent arrives, and is counted.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use redred::config::Config;
+use redred::server::{Exit, Server};
+use redred_loadtest::media::endpoint::Seat;
+use redred_loadtest::media::plan::Streams;
+use redred_loadtest::media::stage::{Cast, Stage};
+use redred_loadtest::media::tally::Tally;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+const STREAMS: Streams = Streams {
+    streams: 1,
+    viewers: 8,
+    bitrate_kbps: 1_500,
+    fps: 30,
+    keyframe_interval: Duration::from_secs(1),
+    audio: true,
+};
+
+struct TestServer {
+    base: String,
+    stop: mpsc::Sender<()>,
+    task: tokio::task::JoinHandle<Exit>,
+    _directory: tempfile::TempDir,
+}
+
+impl TestServer {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let mut config = Config::default();
+        config.http.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.sfu.workers = 1;
+        config.sfu.udp_port_base = 0;
+        config.store.url = format!("sqlite://{}", directory.path().join("load.db").display());
+        config.shutdown.grace = Duration::from_secs(1);
+        let server = Server::bind(config).await.expect("a server on a free port");
+        let base = format!("http://{}", server.http_addr());
+        let (stop, requests) = mpsc::channel(1);
+        let task = tokio::spawn(server.run(requests));
+        Self {
+            base,
+            stop,
+            task,
+            _directory: directory,
+        }
+    }
+
+    async fn seat(&self, path: &str, user: &str, grants: Value) -> Seat {
+        let url = format!("{}/api/v1/dev/token", self.base);
+        let body = json!({"sub": user, "name": user, "grants": grants});
+        let response = reqwest::Client::new().post(url).json(&body).send().await;
+        let answer: Value = response
+            .expect("an answer")
+            .json()
+            .await
+            .expect("a token in JSON");
+        let url = format!("{}{path}", self.base);
+        Seat {
+            url: url.parse().expect("a URL"),
+            token: answer["token"].as_str().map(str::to_owned),
+            stream: 0,
+        }
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).await.expect("a running server");
+        assert_eq!(self.task.await.expect("no panic"), Exit::Drained);
+    }
+}
+
+/// Everybody comes, the load lasts, everybody leaves.
+async fn play(server: &TestServer, viewed: &str) -> Tally {
+    let mut cast = Cast {
+        streams: STREAMS,
+        publishers: vec![
+            server
+                .seat("/whip/ana", "ana", json!({"publish": ["ana"]}))
+                .await,
+        ],
+        viewers: Vec::new(),
+        ramp: Duration::from_millis(200),
+        impairment: None,
+        seed: 1,
+    };
+    for number in 0..STREAMS.viewers {
+        let user = format!("viewer-{number}");
+        cast.viewers
+            .push(server.seat(viewed, &user, json!({})).await);
+    }
+    let stage = Stage::new(cast, 2, Instant::now()).expect("threads");
+    stage.join().await.expect("a server that can be reached");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    stage.finish().await.expect("no panic")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_packet_reaches_every_viewer_and_everybody_is_gone_at_the_end() {
+    let server = TestServer::start().await;
+    let tally = play(&server, "/whep/ana").await;
+    assert_eq!(tally.failed, std::collections::BTreeMap::new());
+    assert_eq!((tally.publishing, tally.watching), (1, 8), "{tally:#?}");
+    assert_eq!(
+        (tally.lost, tally.duplicated, tally.strays, tally.unsent),
+        (0, 0, 0, 0)
+    );
+    assert_eq!(tally.broken_frames, 0);
+    // 60 pictures and 100 packets of sound in two seconds, at each of 8 viewers.
+    assert!(tally.frames >= 8 * 55, "{} pictures", tally.frames);
+    assert!(
+        tally.received >= 8 * (2 * 55 + 95),
+        "{} packets",
+        tally.received
+    );
+    assert_eq!(tally.latency.len(), tally.received);
+    for (name, times) in [
+        ("HTTP", &tally.http),
+        ("ICE", &tally.ice),
+        ("DTLS", &tally.dtls),
+    ] {
+        assert_eq!(times.len(), 9, "{name}");
+    }
+    assert_eq!(
+        (tally.first_packet.len(), tally.first_keyframe.len()),
+        (8, 8)
+    );
+    // What was given is given back: the stream is not live any more.
+    let gone = play(&server, "/whep/nobody").await;
+    assert_eq!(gone.publishing, 1, "{:?}", gone.failed);
+    assert_eq!(gone.failed["http 404"], 8);
+    server.stop().await;
+}
