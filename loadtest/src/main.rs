@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use redred_loadtest::media::casting::Endpoints;
 use redred_loadtest::report::Report;
 use redred_loadtest::run::{self, Target};
 use redred_loadtest::scenario::Scenario;
@@ -32,12 +33,24 @@ enum Command {
         /// The server's process on this machine, to report its CPU and memory.
         #[arg(long)]
         server_pid: Option<u32>,
-        /// Threads of the generator.
+        /// Threads of the generator, for sessions and again for media.
         #[arg(long, default_value_t = 1)]
         threads: usize,
         /// Another seed than the scenario's.
         #[arg(long)]
         seed: Option<u64>,
+        /// Another value than the scenario's, as in `--set streams.viewers=50`; may be given more than once.
+        #[arg(long, value_name = "PATH=VALUE")]
+        set: Vec<String>,
+        /// Publish media here and not at the server's own endpoint; `{stream}` stands for the stream's name.
+        #[arg(long, requires = "whep")]
+        whip: Option<String>,
+        /// Watch media here.
+        #[arg(long, requires = "whip")]
+        whep: Option<String>,
+        /// The bearer token for both.
+        #[arg(long, requires = "whip")]
+        bearer: Option<String>,
         /// Write the report as JSON to this file.
         #[arg(long)]
         json: Option<PathBuf>,
@@ -65,9 +78,13 @@ async fn start(cli: Cli) -> anyhow::Result<Report> {
         server_pid,
         threads,
         seed,
+        set,
+        whip,
+        whep,
+        bearer,
         json,
     } = cli.command;
-    let mut scenario = Scenario::load(&scenario)?;
+    let mut scenario = Scenario::load(&scenario, &set)?;
     scenario.seed = seed.unwrap_or(scenario.seed);
     raise_file_limit();
     let target = Target {
@@ -75,6 +92,9 @@ async fn start(cli: Cli) -> anyhow::Result<Report> {
         secret,
         server_pid,
         threads,
+        endpoints: whip
+            .zip(whep)
+            .map(|(whip, whep)| Endpoints { whip, whep, bearer }),
     };
     let is_terminal = std::io::stderr().is_terminal();
     let report = run::run(&scenario, &target, |what| {

@@ -5,10 +5,12 @@
 //! [`watch::Watch`] counts exactly what is missing, late or frozen into a [`tally::Tally`]. Nobody decodes anything.
 
 pub mod camera;
+pub mod casting;
 pub mod endpoint;
 pub mod impair;
 pub mod plan;
 pub mod stage;
+pub mod summary;
 pub mod tag;
 pub mod tally;
 pub mod watch;

@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use crate::measure::Recorder;
+use crate::media::summary::Media;
 use crate::scenario::Thresholds;
 
 /// A generator whose timers are later than this in one of a hundred cases measures itself.
@@ -32,6 +33,8 @@ pub struct Report {
     pub load: Duration,
     /// All that was counted.
     pub recorder: Recorder,
+    /// The media of the scenario's streams.
+    pub media: Option<Media>,
     /// From the storm until the last session was back; none when some never were.
     pub recovered_after: Option<Duration>,
     /// Whether there was a storm.
@@ -171,6 +174,10 @@ impl Report {
         );
         let recovered = self.recovered_after.map(|time| time.as_secs_f64() * 1000.0);
         at_most("recovered_ms", limits.recovered_ms, recovered);
+        let nothing = Media::default();
+        for (name, limit, value) in self.media.as_ref().unwrap_or(&nothing).checks(limits) {
+            at_most(name, limit, value.filter(|_| self.media.is_some()));
+        }
         for (name, limit, value) in [
             (
                 "acked_per_second",
@@ -232,6 +239,17 @@ impl Report {
                 "cpu_load_s": server.cpu_load.as_secs_f64(),
                 "threads": server.threads,
             })),
+            "media": self.media.as_ref().map(|media| {
+                let mut figures = serde_json::Map::new();
+                for (name, value) in media.figures(self.server.as_ref()) {
+                    figures.insert(name.to_owned(), json!(value));
+                }
+                for (name, histogram) in media.times() {
+                    figures.insert(name.to_owned(), times(histogram));
+                }
+                figures.insert("failed".to_owned(), json!(media.tally.failed));
+                figures
+            }),
             "violations": self.violations(),
         })
     }
@@ -244,54 +262,56 @@ impl Report {
         let mut line = |name: &str, value: String| {
             let _ = writeln!(text, "  {name:<14}{value}");
         };
-        line(
-            "sessions",
-            format!(
-                "{} of {} in {:.1} s",
-                self.arrived,
-                self.sessions,
-                self.arrival.as_secs_f64()
-            ),
-        );
-        for (name, histogram) in [
-            ("connect", &found.connect),
-            ("ack", &found.ack),
-            ("delivery", &found.delivery),
-            ("back", &found.back),
-        ] {
-            if !histogram.is_empty() {
-                line(
-                    name,
-                    format!(
-                        "p50 {:.1}  p90 {:.1}  p99 {:.1}  max {:.1} ms",
-                        ms(histogram, 0.5),
-                        ms(histogram, 0.9),
-                        ms(histogram, 0.99),
-                        ms(histogram, 1.0)
-                    ),
-                );
+        if self.sessions > 0 {
+            line(
+                "sessions",
+                format!(
+                    "{} of {} in {:.1} s",
+                    self.arrived,
+                    self.sessions,
+                    self.arrival.as_secs_f64()
+                ),
+            );
+            for (name, histogram) in [
+                ("connect", &found.connect),
+                ("ack", &found.ack),
+                ("delivery", &found.delivery),
+                ("back", &found.back),
+            ] {
+                if !histogram.is_empty() {
+                    line(
+                        name,
+                        format!(
+                            "p50 {:.1}  p90 {:.1}  p99 {:.1}  max {:.1} ms",
+                            ms(histogram, 0.5),
+                            ms(histogram, 0.9),
+                            ms(histogram, 0.99),
+                            ms(histogram, 1.0)
+                        ),
+                    );
+                }
             }
+            line(
+                "messages",
+                format!(
+                    "{} sent, {} acknowledged ({:.0}/s)",
+                    found.sent,
+                    found.acked,
+                    self.acked_per_second()
+                ),
+            );
+            line(
+                "deliveries",
+                format!(
+                    "{} ({:.0}/s), {} lost, {} twice, {} out of order",
+                    found.delivered,
+                    self.delivered_per_second(),
+                    found.lost,
+                    found.duplicated,
+                    found.out_of_order
+                ),
+            );
         }
-        line(
-            "messages",
-            format!(
-                "{} sent, {} acknowledged ({:.0}/s)",
-                found.sent,
-                found.acked,
-                self.acked_per_second()
-            ),
-        );
-        line(
-            "deliveries",
-            format!(
-                "{} ({:.0}/s), {} lost, {} twice, {} out of order",
-                found.delivered,
-                self.delivered_per_second(),
-                found.lost,
-                found.duplicated,
-                found.out_of_order
-            ),
-        );
         if self.had_storm {
             let after = self.recovered_after;
             line(
@@ -316,7 +336,12 @@ impl Report {
         if !found.closed.is_empty() {
             line("closed", format!("{:?}", found.closed));
         }
-        if let Some(server) = &self.server {
+        if let Some(media) = &self.media {
+            for (name, value) in media.lines(self.server.as_ref()) {
+                line(name, value);
+            }
+        }
+        if let Some(server) = self.server.as_ref().filter(|_| self.sessions > 0) {
             line(
                 "server",
                 format!(
@@ -375,6 +400,7 @@ mod tests {
             arrival: Duration::from_secs(1),
             load: Duration::from_secs(10),
             recorder,
+            media: None,
             recovered_after: Some(Duration::from_secs(5)),
             had_storm: true,
             server: Some(Server {
@@ -406,6 +432,7 @@ mod tests {
             delivered_per_second: Some(101.0),
             server_kib_per_session: Some(20.0),
             recovered_ms: Some(4000.0),
+            ..Thresholds::default()
         };
         assert_eq!(report(strict).violations().len(), 10);
         let lenient = Thresholds {
@@ -419,6 +446,7 @@ mod tests {
             delivered_per_second: Some(99.0),
             server_kib_per_session: Some(40.0),
             recovered_ms: Some(6000.0),
+            ..Thresholds::default()
         };
         assert_eq!(report(lenient).violations(), Vec::<String>::new());
     }

@@ -10,6 +10,9 @@ use tokio::sync::watch;
 
 use crate::load::{self, Group, Outcome, Part, Phase, Share};
 use crate::measure::Recorder;
+use crate::media::casting::{self, Endpoints};
+use crate::media::stage::Stage;
+use crate::media::summary::Media;
 use crate::process::{self, Usage};
 use crate::report::{Generator, Report, Server};
 use crate::scenario::Scenario;
@@ -27,8 +30,10 @@ pub struct Target {
     pub secret: Option<String>,
     /// The server's process, when it runs on this machine.
     pub server_pid: Option<u32>,
-    /// Threads of the generator.
+    /// Threads of the generator, for sessions and again for media.
     pub threads: usize,
+    /// Where media goes instead of to this server's own endpoints.
+    pub endpoints: Option<Endpoints>,
 }
 
 /// Runs a scenario. `progress` is told once a second what is going on.
@@ -50,6 +55,16 @@ pub async fn run(
     let tokens = Tokens::new(&base, target.secret.as_deref());
     progress("preparing tokens and rooms");
     let (parts, groups) = prepare(scenario, &base, &tokens).await?;
+    let cast = match &scenario.streams {
+        Some(streams) => {
+            let endpoints = target.endpoints.as_ref();
+            Some(casting::cast(scenario, streams, &base, &tokens, endpoints).await?)
+        }
+        None => None,
+    };
+    let peers = cast
+        .as_ref()
+        .map_or(0, |cast| cast.publishers.len() + cast.viewers.len());
     let sessions = parts.len();
     let threads = target.threads.clamp(1, sessions.max(1));
     let start = Instant::now();
@@ -106,32 +121,80 @@ pub async fn run(
             .map(|one| one.load(Ordering::Relaxed))
             .sum::<usize>()
     };
+    let stage = cast
+        .map(|cast| Stage::new(cast, target.threads, start))
+        .transpose()?;
     let arrived_by = start + scenario.ramp + ARRIVAL;
-    while count() < sessions && Instant::now() < arrived_by {
-        progress(&format!("{} of {sessions} sessions are there", count()));
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    let is_joined = std::cell::Cell::new(stage.is_none());
+    let join = async {
+        let joined = match &stage {
+            Some(stage) => stage.join().await,
+            None => Ok(()),
+        };
+        is_joined.set(true);
+        joined
+    };
+    let watching = || stage.as_ref().map_or(0, Stage::watching);
+    let wait = async {
+        // Peers give up by themselves.
+        while !is_joined.get() || (count() < sessions && Instant::now() < arrived_by) {
+            progress(&format!(
+                "{} of {sessions} sessions and {} of {peers} peers are there",
+                count(),
+                watching()
+            ));
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let ((), joined) = tokio::join!(wait, join);
+    joined?;
     let (arrived, arrival) = (count(), start.elapsed());
     // What arriving left behind is over before the load is measured.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (server_idle, own_before) = (usage(target.server_pid)?, process::usage(0)?);
+    let received = || stage.as_ref().map_or(0, Stage::received);
+    let received_arrival = received();
     phase.send_replace(Phase::Load);
     let load_since = Instant::now();
     while load_since.elapsed() < scenario.duration {
         progress(&format!(
-            "load: {:.0} of {:.0} s, {} sessions",
+            "load: {:.0} of {:.0} s, {} sessions, {} viewers",
             load_since.elapsed().as_secs_f64(),
             scenario.duration.as_secs_f64(),
-            count()
+            count(),
+            watching()
         ));
         let left = scenario.duration.saturating_sub(load_since.elapsed());
         tokio::time::sleep(left.min(Duration::from_secs(1))).await;
     }
     let loaded = load_since.elapsed();
     let (server_loaded, own_after) = (usage(target.server_pid)?, process::usage(0)?);
+    let received_load = received() - received_arrival;
     phase.send_replace(Phase::Settle);
     progress("waiting for what is still under way");
     let mut recorder = Recorder::default();
+    let media = match stage {
+        Some(stage) => Some(Media {
+            peers: peers as u64,
+            tally: stage.finish().await?,
+            received_arrival,
+            received_load,
+            load: loaded,
+        }),
+        None => None,
+    };
+    // A picture that leaves late makes the figures the generator's own, as a message does.
+    if let Some(media) = &media {
+        let lag = recorder.lag.add(&media.tally.lag);
+        lag.context("histograms with different bounds")?;
+    }
+    // With no sessions the threads for them do nothing.
+    let threads_at_work = if sessions > 0 { threads } else { 0 }
+        + if media.is_some() {
+            target.threads.max(1)
+        } else {
+            0
+        };
     let mut outcomes: Vec<Outcome> = Vec::new();
     for join in joins {
         // The threads end by themselves; their clock is theirs.
@@ -168,11 +231,12 @@ pub async fn run(
         arrival,
         load: loaded,
         recorder,
+        media,
         recovered_after: recovered_after.filter(|_| is_storm_over),
         had_storm: scenario.storm.is_some(),
         server: server(before_all, server_idle, server_loaded),
         generator: Generator {
-            threads,
+            threads: threads_at_work,
             cpu: own_after.cpu.saturating_sub(own_before.cpu),
         },
         thresholds: scenario.thresholds.clone(),

@@ -6,6 +6,9 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use crate::media::impair::Impairment;
+use crate::media::plan::Streams;
+
 /// A run. Every part that is left out does not take place.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +30,10 @@ pub struct Scenario {
     pub rooms: Option<Rooms>,
     /// Sessions that do nothing but stay.
     pub idle: Option<Idle>,
+    /// Live streams over WHIP and their viewers over WHEP.
+    pub streams: Option<Streams>,
+    /// What is wrong with the network of those viewers.
+    pub impairment: Option<Impairment>,
     /// Connections that break while the load goes on.
     pub storm: Option<Storm>,
     /// What must hold; each that does not fails the run.
@@ -128,17 +135,29 @@ pub struct Thresholds {
     pub server_kib_per_session: Option<f64>,
     /// From the storm until the last session is back, milliseconds.
     pub recovered_ms: Option<f64>,
+    /// Publishers and viewers that did not get as far as a keyframe, at most.
+    pub failed_joins: Option<u64>,
+    /// Packets that a viewer should have got and did not, after repair, at most.
+    pub media_lost: Option<u64>,
+    /// The same in percent of all that viewers should have got.
+    pub media_lost_percent: Option<f64>,
+    /// Gaps of more than 200 ms between whole pictures, at all viewers together, at most.
+    pub freezes: Option<u64>,
+    /// 95th percentile from the beginning of a viewer's join to its first whole keyframe, milliseconds.
+    pub first_keyframe_p95_ms: Option<f64>,
+    /// 99th percentile of a packet's time from publisher to viewer, milliseconds.
+    pub latency_p99_ms: Option<f64>,
 }
 
 impl Scenario {
-    /// Reads a scenario.
+    /// Reads a scenario, and puts other values where `settings` say, each `path.to.key=value`.
     ///
     /// # Errors
     /// When the file cannot be read, a key is unknown, or a value makes no sense; the text names it.
-    pub fn load(path: &Path) -> anyhow::Result<Self> {
+    pub fn load(path: &Path, settings: &[String]) -> anyhow::Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("in {}", path.display()))
+        Self::parse_with(&text, settings).with_context(|| format!("in {}", path.display()))
     }
 
     /// Reads a scenario from its text.
@@ -146,7 +165,15 @@ impl Scenario {
     /// # Errors
     /// As [`Self::load`].
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        let scenario: Self = toml::from_str(text)?;
+        Self::parse_with(text, &[])
+    }
+
+    fn parse_with(text: &str, settings: &[String]) -> anyhow::Result<Self> {
+        let mut table: toml::Table = toml::from_str(text)?;
+        for setting in settings {
+            set(&mut table, setting)?;
+        }
+        let scenario: Self = table.try_into()?;
         scenario.check()?;
         Ok(scenario)
     }
@@ -160,9 +187,19 @@ impl Scenario {
             Ok(())
         };
         anyhow::ensure!(
-            self.sessions() > 0,
-            "expected [audience], [rooms] or [idle]"
+            self.sessions() > 0 || self.streams.is_some(),
+            "expected [audience], [rooms], [idle] or [streams]"
         );
+        if let Some(streams) = &self.streams {
+            streams.check()?;
+        }
+        if let Some(impairment) = &self.impairment {
+            impairment.check()?;
+            anyhow::ensure!(
+                self.streams.is_some(),
+                "impairment: expected [streams] that it happens to"
+            );
+        }
         if let Some(audience) = &self.audience {
             positive(audience.comments_per_second, "audience.comments_per_second")?;
             anyhow::ensure!(
@@ -212,6 +249,29 @@ impl Scenario {
     }
 }
 
+/// Puts one `path.to.key=value` into a table. A value that is none in TOML is a text.
+fn set(table: &mut toml::Table, setting: &str) -> anyhow::Result<()> {
+    let wrong = || format!("--set {setting}: expected PATH=VALUE, the path through tables");
+    let (path, value) = setting.split_once('=').with_context(wrong)?;
+    let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"));
+    let parsed = parsed.ok().and_then(|mut table| table.remove("value"));
+    let value = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));
+    let mut keys: Vec<&str> = path.split('.').collect();
+    let last = keys
+        .pop()
+        .filter(|key| !key.is_empty())
+        .with_context(wrong)?;
+    let mut table = table;
+    for key in keys {
+        let inner = table
+            .entry(key)
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        table = inner.as_table_mut().with_context(wrong)?;
+    }
+    table.insert(last.to_owned(), value);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,10 +282,29 @@ mod tests {
         let mut read = 0;
         for entry in std::fs::read_dir(directory).expect("the folder of scenarios") {
             let path = entry.expect("an entry").path();
-            Scenario::load(&path).unwrap_or_else(|error| panic!("{error:#}"));
+            Scenario::load(&path, &[]).unwrap_or_else(|error| panic!("{error:#}"));
             read += 1;
         }
         assert!(read > 0);
+    }
+
+    #[test]
+    fn settings_take_the_place_of_what_the_file_says() {
+        let text = "name = 'x'\nduration = '1s'\nstreams = { viewers = 1 }";
+        let settings = [
+            "streams.viewers=50",
+            "duration=3s",
+            "thresholds.media_lost=2",
+        ];
+        let settings = settings.map(str::to_owned);
+        let scenario = Scenario::parse_with(text, &settings).expect("a scenario");
+        assert_eq!(scenario.streams.expect("streams").viewers, 50);
+        assert_eq!(scenario.duration, Duration::from_secs(3));
+        assert_eq!(scenario.thresholds.media_lost, Some(2));
+        for wrong in ["streams", "name.x=1", "streams.viewer=1", "=1"] {
+            let result = Scenario::parse_with(text, &[wrong.to_owned()]);
+            assert!(result.is_err(), "{wrong}");
+        }
     }
 
     #[test]
@@ -240,6 +319,20 @@ mod tests {
                 "name = 'x'\nduration = '1s'\nidle = { sessions = 1 }\n\
                  storm = { at = '2s', share = 0.5, first_delay = '1s' }",
                 "storm.at",
+            ),
+            (
+                "name = 'x'\nduration = '1s'\nstreams = { viewers = 1, fps = 0 }",
+                "streams.fps",
+            ),
+            (
+                "name = 'x'\nduration = '1s'\nstreams = { viewers = 1 }\n\
+                 impairment = { loss = 1.5 }",
+                "impairment.loss",
+            ),
+            (
+                "name = 'x'\nduration = '1s'\nidle = { sessions = 1 }\n\
+                 impairment = { loss = 0.1 }",
+                "impairment",
             ),
             (
                 "name = 'x'\nduration = '1s'\n\

@@ -9,6 +9,8 @@ use redred_loadtest::media::endpoint::Seat;
 use redred_loadtest::media::plan::Streams;
 use redred_loadtest::media::stage::{Cast, Stage};
 use redred_loadtest::media::tally::Tally;
+use redred_loadtest::run::{self, Target};
+use redred_loadtest::scenario::Scenario;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -131,5 +133,65 @@ async fn every_packet_reaches_every_viewer_and_everybody_is_gone_at_the_end() {
     let gone = play(&server, "/whep/nobody").await;
     assert_eq!(gone.publishing, 1, "{:?}", gone.failed);
     assert_eq!(gone.failed["http 404"], 8);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scenario_with_streams_and_comments_reports_both() {
+    let server = TestServer::start().await;
+    let scenario = Scenario::parse(
+        "name = 'mixed'\nseed = 3\nramp = '100ms'\nduration = '2s'\n\
+         streams = { streams = 2, viewers = 2, bitrate_kbps = 500 }\n\
+         audience = { stream = 'lt-0', sessions = 5, comments_per_second = 10 }\n\
+         thresholds = { failed_sessions = 0, lost = 0, failed_joins = 0, media_lost = 0 }",
+    );
+    let target = Target {
+        url: server.base.clone(),
+        secret: None,
+        server_pid: Some(std::process::id()),
+        threads: 1,
+        endpoints: None,
+    };
+    let scenario = scenario.expect("a scenario");
+    let report = run::run(&scenario, &target, |_| {}).await.expect("a run");
+    let table = report.table();
+    assert_eq!(report.violations(), Vec::<String>::new(), "{table}");
+    let media = report.media.as_ref().expect("media");
+    assert_eq!((media.peers, media.tally.publishing), (6, 2), "{table}");
+    assert_eq!(media.tally.watching, 4, "{table}");
+    assert_eq!(media.tally.strays, 0, "no packet went to another stream");
+    assert!(report.recorder.acked > 0, "{table}");
+    let json = report.json();
+    assert_eq!(json["media"]["media_lost"], 0.0);
+    assert!(json["media"]["media_us_per_packet"].is_number(), "{json:#}");
+    assert!(table.contains("µs a packet"), "{table}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_bad_network_loses_is_repaired_by_the_server_and_takes_its_time() {
+    let server = TestServer::start().await;
+    let scenario = Scenario::parse(
+        "name = 'lossy'\nseed = 4\nramp = '100ms'\nduration = '3s'\n\
+         streams = { viewers = 4, bitrate_kbps = 500 }\n\
+         impairment = { loss = 0.03, delay = '30ms' }\n\
+         thresholds = { failed_joins = 0 }",
+    );
+    let target = Target {
+        url: server.base.clone(),
+        secret: None,
+        server_pid: None,
+        threads: 1,
+        endpoints: None,
+    };
+    let scenario = scenario.expect("a scenario");
+    let report = run::run(&scenario, &target, |_| {}).await.expect("a run");
+    let table = report.table();
+    assert_eq!(report.violations(), Vec::<String>::new(), "{table}");
+    let tally = &report.media.as_ref().expect("media").tally;
+    assert!(tally.latency.min() >= 29_900, "{table}");
+    // A repaired picture comes after one that was sent later; sound is not repaired.
+    assert!(tally.reordered > 0, "{table}");
+    assert!(tally.lost > 0, "{table}");
     server.stop().await;
 }

@@ -24,6 +24,7 @@ async fn load(scenario: &str) -> Report {
         secret: None,
         server_pid: Some(std::process::id()),
         threads: 2,
+        endpoints: None,
     };
     let (stop, requests) = mpsc::channel(1);
     let task = tokio::spawn(server.run(requests));

@@ -18,7 +18,7 @@ const QUEUE: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Impairment {
-    /// Which part of the viewers has it, 0 to 1; the first ones of every so many.
+    /// Which part of the viewers has it, 0 to 1, evenly among them.
     pub share: Option<f32>,
     /// Part of all datagrams that is lost, 0 to 1.
     pub loss: f32,

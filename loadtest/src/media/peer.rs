@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 use mio::net::UdpSocket;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::format::Codec;
-use str0m::media::{Direction, MediaKind, Mid, Pt};
+use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::RtpWrite;
+use str0m::rtp::{RtpWrite, Ssrc};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
 
 use super::camera::{Camera, Packet};
 use super::dtls::Identity;
 use super::impair::{Datagram, Link};
-use super::tag::Tag;
+use super::tag::{Kind, Tag};
 use super::tally::Tally;
 use super::watch::{Sent, Watch};
 use crate::measure::record;
@@ -331,7 +331,7 @@ impl Peer {
                     camera.request_keyframe();
                 }
             }
-            Event::RtpPacket(packet) => self.packet(desk, now, &packet.payload),
+            Event::RtpPacket(packet) => self.packet(desk, now, packet.header.ssrc, &packet.payload),
             _ => {}
         }
     }
@@ -350,7 +350,7 @@ impl Peer {
         };
     }
 
-    fn packet(&mut self, desk: &mut Desk, now: Instant, payload: &[u8]) {
+    fn packet(&mut self, desk: &mut Desk, now: Instant, ssrc: Ssrc, payload: &[u8]) {
         let Part::Watching(watch, _) = &mut self.part else {
             return;
         };
@@ -367,6 +367,13 @@ impl Peer {
             self.state = State::There;
             desk.tally.watching += 1;
             record(&mut desk.tally.first_keyframe, now - self.began);
+        }
+        if tag.kind != Kind::Audio
+            && watch.wants_keyframe(now - desk.start)
+            && let Some(stream) = self.rtc.direct_api().stream_rx(&ssrc)
+        {
+            desk.tally.keyframes_wanted += 1;
+            stream.request_keyframe(KeyframeRequestKind::Pli);
         }
     }
 
@@ -425,7 +432,10 @@ impl Peer {
         if self.state == State::Joining {
             self.leave(desk, "not there at the end");
         }
-        if let Part::Watching(watch, live) = &mut self.part {
+        // Who never saw a keyframe is a failed join, not a loss.
+        if let Part::Watching(watch, live) = &mut self.part
+            && watch.has_keyframe()
+        {
             watch.finish(&live.sent(), &mut desk.tally);
         }
     }

@@ -26,6 +26,8 @@ pub struct Tally {
     pub keyframes: u64,
     /// Keyframe requests that publishers got.
     pub keyframe_requests: u64,
+    /// Keyframes that viewers asked for, having given up a picture.
+    pub keyframes_wanted: u64,
     /// Packets that viewers got.
     pub received: u64,
     /// Their payloads' bytes.
@@ -76,6 +78,7 @@ impl Default for Tally {
             unsent: 0,
             keyframes: 0,
             keyframe_requests: 0,
+            keyframes_wanted: 0,
             received: 0,
             bytes: 0,
             lost: 0,
@@ -108,6 +111,7 @@ impl Tally {
             (&mut self.unsent, other.unsent),
             (&mut self.keyframes, other.keyframes),
             (&mut self.keyframe_requests, other.keyframe_requests),
+            (&mut self.keyframes_wanted, other.keyframes_wanted),
             (&mut self.received, other.received),
             (&mut self.bytes, other.bytes),
             (&mut self.lost, other.lost),

@@ -10,8 +10,11 @@ use crate::measure::{Arrival, Track, record};
 /// A longer gap between whole pictures is seen as a freeze.
 pub const FREEZE: Duration = Duration::from_millis(200);
 
-/// Pictures that may be incomplete at a time; older ones are given up.
-const PENDING_MAX: usize = 512;
+/// How long a picture may be incomplete before a decoder gives it up and asks for a keyframe.
+const GIVE_UP: Duration = Duration::from_millis(500);
+
+/// How long it waits before it asks again.
+const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a publisher had sent when it stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,8 +43,11 @@ pub struct Watch {
     stream: u16,
     video: Lane,
     audio: Lane,
-    /// How many parts came of pictures that are not whole.
-    pending: BTreeMap<u32, u16>,
+    /// When the first part came of pictures that are not whole, and how many parts.
+    pending: BTreeMap<u32, (Duration, u16)>,
+    /// Up to here pictures that are not whole are given up.
+    given_up: u32,
+    asked: Option<Duration>,
     first_frame: Option<u32>,
     whole: u64,
     last_whole: Option<Duration>,
@@ -57,6 +63,8 @@ impl Watch {
             video: Lane::default(),
             audio: Lane::default(),
             pending: BTreeMap::new(),
+            given_up: 0,
+            asked: None,
             first_frame: None,
             whole: 0,
             last_whole: None,
@@ -100,12 +108,12 @@ impl Watch {
     /// Notes part of a picture.
     fn part(&mut self, now: Duration, tag: &Tag, tally: &mut Tally) -> bool {
         self.first_frame.get_or_insert(tag.frame);
-        let parts = self.pending.entry(tag.frame).or_default();
+        if tag.frame <= self.given_up {
+            return false;
+        }
+        let (_, parts) = self.pending.entry(tag.frame).or_insert((now, 0));
         *parts += 1;
         if *parts < tag.parts {
-            if self.pending.len() > PENDING_MAX {
-                self.pending.pop_first();
-            }
             return false;
         }
         self.pending.remove(&tag.frame);
@@ -115,6 +123,26 @@ impl Watch {
         let is_first = tag.kind == Kind::Key && !self.has_keyframe;
         self.has_keyframe |= is_first;
         is_first
+    }
+
+    /// Whether a decoder would ask for a keyframe now: it gave up a picture that others need.
+    pub fn wants_keyframe(&mut self, now: Duration) -> bool {
+        let mut has_given_up = false;
+        while let Some(oldest) = self.pending.first_entry()
+            && oldest.get().0 + GIVE_UP < now
+        {
+            self.given_up = *oldest.key();
+            oldest.remove();
+            has_given_up = true;
+        }
+        let may_ask = self.asked.is_none_or(|asked| asked + ASK_INTERVAL < now);
+        // Without a keyframe everything that comes is of no use.
+        let is_blind = !self.has_keyframe && self.given_up > 0;
+        let asks = may_ask && (has_given_up || is_blind);
+        if asks {
+            self.asked = Some(now);
+        }
+        asks
     }
 
     fn gap(&mut self, now: Duration, tally: &mut Tally) {
@@ -318,6 +346,44 @@ mod tests {
             (tally.duplicated, tally.strays, tally.latency.len()),
             (1, 1, 1)
         );
+    }
+
+    #[test]
+    fn a_picture_that_stays_broken_is_given_up_once_and_a_keyframe_asked_for() {
+        let (tags, sent) = film(4_000);
+        let mut tally = Tally::default();
+        let mut watch = Watch::new(3);
+        let mut asked = Vec::new();
+        for tag in &tags {
+            // One packet is lost for good.
+            if (tag.frame, tag.part) == (30, 0) && tag.kind != Kind::Audio {
+                continue;
+            }
+            watch.packet(tag.sent, tag, 1_000, &mut tally);
+            if watch.wants_keyframe(tag.sent) {
+                asked.push(tag.sent);
+            }
+        }
+        watch.finish(&sent, &mut tally);
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        assert!((ms(1_450)..ms(1_550)).contains(&asked[0]), "{asked:?}");
+        assert_eq!((tally.lost, tally.broken_frames), (1, 1));
+    }
+
+    #[test]
+    fn a_viewer_whose_first_keyframe_broke_asks_until_it_has_one() {
+        let (tags, _) = film(1_900);
+        let mut tally = Tally::default();
+        let mut watch = Watch::new(3);
+        let mut asked = 0;
+        for tag in tags
+            .iter()
+            .filter(|tag| tag.kind != Kind::Key || tag.part > 0)
+        {
+            assert!(!watch.packet(tag.sent, tag, 1_000, &mut tally));
+            asked += u32::from(watch.wants_keyframe(tag.sent));
+        }
+        assert_eq!(asked, 2, "after half a second, and a second later");
     }
 
     #[test]
