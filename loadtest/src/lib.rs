@@ -10,7 +10,10 @@ pub mod process;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod series;
 
 mod load;
+mod plan;
 mod session;
+mod settling;
 mod token;

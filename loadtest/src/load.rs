@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rand::Rng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-use crate::measure::{Recorder, record};
+use crate::measure::record;
+use crate::plan::{Group, Plan};
 use crate::scenario::Scenario;
+use crate::series::Interval;
 use crate::session::{self, Handle, Identity, Order, Shared};
+use crate::settling::Settling;
 
 /// How often the pace of writing is looked at.
 const TICK: Duration = Duration::from_millis(5);
@@ -31,15 +31,6 @@ pub(crate) struct Part {
     pub(crate) group: Option<usize>,
 }
 
-/// Writers that share a pace.
-#[derive(Clone, Debug)]
-pub(crate) struct Group {
-    /// Messages a second of this thread's share.
-    pub(crate) per_second: f64,
-    pub(crate) characters: usize,
-    pub(crate) open_per_writer: usize,
-}
-
 /// Where the run stands, told to all threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -53,7 +44,6 @@ pub(crate) enum Phase {
 
 /// What a thread hands back.
 pub(crate) struct Outcome {
-    pub(crate) recorder: Recorder,
     /// What each session missed of each channel, to be judged against the newest position of all threads.
     pub(crate) tracks: Vec<BTreeMap<String, crate::measure::Track>>,
     pub(crate) newest: BTreeMap<String, u64>,
@@ -72,50 +62,32 @@ pub(crate) struct Share {
     pub(crate) groups: Vec<Group>,
     pub(crate) seed: u64,
     pub(crate) phase: watch::Receiver<Phase>,
-    /// Told how many of its sessions are there.
-    pub(crate) ready: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+    /// Which of the threads this is.
+    pub(crate) thread: usize,
+    /// Told once a second, and at the end, what was counted.
+    pub(crate) intervals: mpsc::UnboundedSender<Interval>,
+    /// How the threads agree on the end.
+    pub(crate) settling: Arc<Settling>,
 }
 
 /// Plays the parts of one thread.
 pub(crate) async fn play(share: Share) -> Outcome {
-    let Share {
-        address,
-        start,
-        scenario,
-        parts,
-        groups,
-        seed,
-        mut phase,
-        ready,
-    } = share;
-    let rng = ChaCha8Rng::seed_from_u64(seed);
-    let shared = Rc::new(Shared::new(address, start, rng));
-    let count = parts.len().max(1);
-    let mut writers: Vec<Vec<usize>> = groups.iter().map(|_| Vec::new()).collect();
-    let mut handles: Vec<Handle> = Vec::with_capacity(parts.len());
-    let mut readers = Vec::with_capacity(parts.len());
-    for (number, part) in parts.into_iter().enumerate() {
-        if let Some(group) = part.group {
-            writers[group].push(number);
-        }
-        readers.push(part.reads);
-        let identity = Identity {
-            token: part.token,
-            channels: part.channels,
-            kind: part.kind,
-            reads: part.reads,
-        };
-        let share = u32::try_from(number).unwrap_or(u32::MAX);
-        let delay = scenario.ramp * share / u32::try_from(count).unwrap_or(u32::MAX);
-        handles.push(session::start(shared.clone(), identity, delay));
-    }
-    for group in &mut writers {
-        group.shuffle(&mut *shared.rng.borrow_mut());
-    }
-    let mut next = vec![0usize; groups.len()];
-    let mut owed = vec![0.0f64; groups.len()];
+    let breaking = share
+        .scenario
+        .storm
+        .as_ref()
+        .map_or(0.0, |storm| storm.share);
+    let sessions: Vec<Option<usize>> = share.parts.iter().map(|part| part.group).collect();
+    let readers: Vec<bool> = share.parts.iter().map(|part| part.reads).collect();
+    let mut plan = Plan::new(share.seed, &share.groups, &sessions, breaking);
+    let rng = Plan::session_rng(share.seed);
+    let shared = Rc::new(Shared::new(share.address, share.start, rng));
+    let handles = arrive(&shared, share.parts, share.scenario.ramp);
+    let mut told = Told::new(share.thread, share.intervals, share.start);
+    let mut phase = share.phase;
     let mut load_since: Option<Instant> = None;
     let mut settle_since: Option<Instant> = None;
+    let mut is_quiet = false;
     let mut storm_at: Option<Instant> = None;
     let mut recovered_after = None;
     let mut due = Instant::now();
@@ -123,55 +95,42 @@ pub(crate) async fn play(share: Share) -> Outcome {
         due += TICK;
         tokio::time::sleep_until(due.into()).await;
         let now = Instant::now();
-        record(
-            &mut shared.recorder.borrow_mut().lag,
-            now.saturating_duration_since(due),
-        );
+        let late = now.saturating_duration_since(due);
+        record(&mut shared.recorder.borrow_mut().lag, late);
+        told.tell(&shared, now);
         // A generator that fell behind must not catch up with a burst.
-        let passed = TICK + now.saturating_duration_since(due);
         due = now.max(due);
-        ready.store(shared.ready.get(), std::sync::atomic::Ordering::Relaxed);
         match *phase.borrow_and_update() {
             Phase::Ramp => continue,
             Phase::Load => {
                 let since = *load_since.get_or_insert(now);
-                if let Some(storm) = &scenario.storm
+                if let Some(storm) = &share.scenario.storm
                     && storm_at.is_none()
                     && now >= since + storm.at
                 {
                     storm_at = Some(now);
-                    for handle in &handles {
-                        let roll: f64 = shared.rng.borrow_mut().random();
-                        if roll < storm.share {
+                    for (session, handle) in handles.iter().enumerate() {
+                        if plan.breaks(session) {
                             // A session that has left hears nothing.
                             let _ = handle.orders.send(Order::Break(storm.first_delay));
                         }
                     }
                     continue;
                 }
-                for (number, group) in groups.iter().enumerate() {
-                    owed[number] += group.per_second * passed.as_secs_f64();
-                    let mut tries = writers[number].len();
-                    while owed[number] >= 1.0 && tries > 0 {
-                        tries -= 1;
-                        let writer = writers[number][next[number] % writers[number].len()];
-                        next[number] += 1;
-                        let handle = &handles[writer];
-                        if !handle.is_ready.get() || handle.open.get() >= group.open_per_writer {
-                            continue;
-                        }
-                        owed[number] -= 1.0;
-                        let text = text(&shared, group.characters);
-                        let _ = handle.orders.send(Order::Write(text));
-                    }
-                    // What could not be written now is not owed for ever.
-                    owed[number] = owed[number].min(group.per_second);
-                }
+                plan.pass(TICK + late);
+                write(&mut plan, &share.groups, &handles, share.start);
             }
             Phase::Settle => {
                 let since = *settle_since.get_or_insert(now);
-                let is_complete = is_complete(&shared, &handles, &readers);
-                if is_complete || now > since + PATIENCE {
+                // What was ordered last is written by the next tick.
+                if !is_quiet && now > since && handles.iter().all(|handle| handle.open.get() == 0) {
+                    is_quiet = true;
+                    share.settling.quiet(&shared.newest.borrow());
+                }
+                let newest = share.settling.newest();
+                if newest.is_some_and(|newest| is_complete(&newest, &handles, &readers))
+                    || now > since + PATIENCE
+                {
                     break;
                 }
             }
@@ -200,37 +159,106 @@ pub(crate) async fn play(share: Share) -> Outcome {
     for handle in &handles {
         let _ = handle.orders.send(Order::Leave);
     }
-    let recorder = shared.recorder.borrow().clone();
+    told.send(&shared, Instant::now());
     let newest = shared.newest.borrow().clone();
     Outcome {
-        recorder,
         tracks,
         newest,
         recovered_after,
     }
 }
 
-/// Whether every session of this thread has everything that anybody of this thread has seen.
-fn is_complete(shared: &Shared, handles: &[Handle], readers: &[bool]) -> bool {
-    let newest = shared.newest.borrow();
+/// Whether every session of this thread that reads has everything up to the newest positions.
+fn is_complete(newest: &BTreeMap<String, u64>, handles: &[Handle], readers: &[bool]) -> bool {
     handles.iter().zip(readers).all(|(handle, reads)| {
+        let tracks = handle.tracks.borrow();
         !reads
-            || (handle.open.get() == 0
-                && handle.tracks.borrow().iter().all(|(channel, track)| {
-                    newest
-                        .get(channel)
-                        .is_none_or(|last| track.missing(*last) == 0)
-                }))
+            || tracks.iter().all(|(channel, track)| {
+                let last = newest.get(channel);
+                last.is_none_or(|last| track.missing(*last) == 0)
+            })
     })
 }
 
-/// A text that says when it was sent, filled up to its length.
-fn text(shared: &Shared, characters: usize) -> String {
-    let mut text = session::stamp(shared.start);
-    text.push(' ');
-    let mut rng = shared.rng.borrow_mut();
-    while text.len() < characters {
-        text.push(char::from(rng.random_range(b'a'..=b'z')));
+/// Starts the sessions, spread over the ramp.
+fn arrive(shared: &Rc<Shared>, parts: Vec<Part>, ramp: Duration) -> Vec<Handle> {
+    let count = u32::try_from(parts.len().max(1)).unwrap_or(u32::MAX);
+    let mut handles = Vec::with_capacity(parts.len());
+    for (number, part) in parts.into_iter().enumerate() {
+        let identity = Identity {
+            token: part.token,
+            channels: part.channels,
+            kind: part.kind,
+            reads: part.reads,
+        };
+        let delay = ramp * u32::try_from(number).unwrap_or(u32::MAX) / count;
+        handles.push(session::start(shared.clone(), identity, delay));
     }
-    text
+    handles
+}
+
+/// Gives the writers whose turn it is something to write.
+fn write(plan: &mut Plan, groups: &[Group], handles: &[Handle], start: Instant) {
+    for (number, group) in groups.iter().enumerate() {
+        // How many messages a writer has open is known once it has written: each writes once in a tick at most.
+        for _ in 0..plan.writers(number) {
+            let turn = plan.turn(number, |writer| {
+                let handle = &handles[writer];
+                handle.is_ready.get() && handle.open.get() < group.open_per_writer
+            });
+            let Some(writer) = turn else {
+                break;
+            };
+            // A text says when it was sent, and is filled up to its length.
+            let stamp = session::stamp(start);
+            let filler = group.characters.saturating_sub(stamp.len() + 1);
+            let text = format!("{stamp} {}", plan.letters(filler));
+            // A session that has left writes nothing.
+            let _ = handles[writer].orders.send(Order::Write(text));
+        }
+    }
+}
+
+/// Tells the run each second what this thread counted.
+struct Told {
+    thread: usize,
+    intervals: mpsc::UnboundedSender<Interval>,
+    start: Instant,
+    seconds: u64,
+}
+
+impl Told {
+    fn new(thread: usize, intervals: mpsc::UnboundedSender<Interval>, start: Instant) -> Self {
+        Self {
+            thread,
+            intervals,
+            start,
+            seconds: 0,
+        }
+    }
+
+    /// Tells it when a second is over.
+    fn tell(&mut self, shared: &Shared, now: Instant) {
+        let seconds = now.saturating_duration_since(self.start).as_secs();
+        if seconds > self.seconds {
+            self.seconds = seconds;
+            self.hand_over(shared, seconds);
+        }
+    }
+
+    /// Tells the rest, in a second that is not over.
+    fn send(&self, shared: &Shared, now: Instant) {
+        let seconds = now.saturating_duration_since(self.start).as_secs() + 1;
+        self.hand_over(shared, seconds);
+    }
+
+    fn hand_over(&self, shared: &Shared, seconds: u64) {
+        // When the run has given up nobody wants to know.
+        let _ = self.intervals.send(Interval {
+            thread: self.thread,
+            seconds,
+            ready: shared.ready.get(),
+            recorder: shared.recorder.take(),
+        });
+    }
 }

@@ -1,6 +1,8 @@
 //! Flags, a run, its report, and an exit code: 0 passed, 1 a threshold was missed, 2 the run could not take place.
 
-use std::io::{IsTerminal, Write};
+mod progress;
+
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,6 +11,8 @@ use redred_loadtest::media::casting::Endpoints;
 use redred_loadtest::report::Report;
 use redred_loadtest::run::{self, Target};
 use redred_loadtest::scenario::Scenario;
+
+use crate::progress::Display;
 
 /// Loads a redred server and says what it did.
 #[derive(Parser)]
@@ -96,21 +100,15 @@ async fn start(cli: Cli) -> anyhow::Result<Report> {
             .zip(whep)
             .map(|(whip, whep)| Endpoints { whip, whep, bearer }),
     };
-    let is_terminal = std::io::stderr().is_terminal();
-    let report = run::run(&scenario, &target, |what| {
-        if is_terminal {
-            let _ = write!(std::io::stderr(), "\r\x1b[K{what}");
-        }
-    })
-    .await?;
-    if is_terminal {
-        let _ = write!(std::io::stderr(), "\r\x1b[K");
-    }
+    let mut display = Display::new();
+    let report = run::run(&scenario, &target, |what| display.show(what)).await;
+    display.end();
+    let report = report?;
     let mut out = std::io::stdout();
     writeln!(out, "{}, seed {}", report.name, report.seed)?;
     write!(out, "{}", report.table())?;
     if let Some(path) = json {
-        std::fs::write(&path, format!("{:#}\n", report.json()))?;
+        std::fs::write(&path, report.document().text()?)?;
     }
     Ok(report)
 }

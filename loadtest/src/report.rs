@@ -1,14 +1,18 @@
 //! What a run found: a table for people, JSON for programs, and the verdict.
 
+pub mod document;
+mod metrics;
+
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
-use serde_json::{Value, json};
 
+use self::document::{Bound, Check, Counts, Distribution, Document, FORMAT};
 use crate::measure::Recorder;
 use crate::media::summary::Media;
 use crate::scenario::Thresholds;
+use crate::series::Series;
 
 /// A generator whose timers are later than this in one of a hundred cases measures itself.
 const LAG_MAX: Duration = Duration::from_millis(50);
@@ -23,6 +27,8 @@ pub struct Report {
     pub name: String,
     /// The scenario's.
     pub seed: u64,
+    /// When the run began.
+    pub started: SystemTime,
     /// Sessions of the scenario.
     pub sessions: usize,
     /// Of these, there when the load began.
@@ -35,6 +41,8 @@ pub struct Report {
     pub recorder: Recorder,
     /// The media of the scenario's streams.
     pub media: Option<Media>,
+    /// The run by second.
+    pub series: Series,
     /// From the storm until the last session was back; none when some never were.
     pub recovered_after: Option<Duration>,
     /// Whether there was a storm.
@@ -120,138 +128,140 @@ impl Report {
             .then(|| format!("its threads were busy {:.0} % of the time", share * 100.0))
     }
 
-    /// Every threshold that does not hold, in words; empty when the run passed.
+    /// Every threshold of the scenario, and what was found.
     #[must_use]
-    pub fn violations(&self) -> Vec<String> {
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+    pub fn checks(&self) -> Vec<Check> {
         let (limits, found) = (&self.thresholds, &self.recorder);
-        let mut violations = Vec::new();
-        let mut at_most = |name: &str, limit: Option<f64>, value: Option<f64>| {
-            if let Some(limit) = limit {
-                match value {
-                    Some(value) if value <= limit => {}
-                    Some(value) => {
-                        violations.push(format!("{name}: {value:.1}, expected at most {limit}"))
-                    }
-                    None => {
-                        violations.push(format!("{name}: not measured, expected at most {limit}"))
-                    }
-                }
-            }
-        };
-        #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-        let count = |value: u64| Some(value as f64);
-        #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-        let limit = |value: Option<u64>| value.map(|value| value as f64);
         let missing = self.sessions.saturating_sub(self.arrived) as u64;
+        let count = |value: u64| Some(value as f64);
+        let limit = |value: Option<u64>| value.map(|value| value as f64);
         let timed =
             |histogram: &Histogram<u64>| (!histogram.is_empty()).then(|| ms(histogram, 0.99));
-        at_most(
-            "failed_sessions",
-            limit(limits.failed_sessions),
-            count(missing),
-        );
-        at_most("lost", limit(limits.lost), count(found.lost));
-        at_most(
-            "duplicated",
-            limit(limits.duplicated),
-            count(found.duplicated),
-        );
-        at_most(
-            "out_of_order",
-            limit(limits.out_of_order),
-            count(found.out_of_order),
-        );
-        at_most(
-            "delivery_p99_ms",
-            limits.delivery_p99_ms,
-            timed(&found.delivery),
-        );
-        at_most("ack_p99_ms", limits.ack_p99_ms, timed(&found.ack));
-        at_most(
-            "server_kib_per_session",
-            limits.server_kib_per_session,
-            self.server_kib_per_session(),
-        );
         let recovered = self.recovered_after.map(|time| time.as_secs_f64() * 1000.0);
-        at_most("recovered_ms", limits.recovered_ms, recovered);
-        let nothing = Media::default();
-        for (name, limit, value) in self.media.as_ref().unwrap_or(&nothing).checks(limits) {
-            at_most(name, limit, value.filter(|_| self.media.is_some()));
-        }
-        for (name, limit, value) in [
+        let (most, least) = (Bound::AtMost, Bound::AtLeast);
+        let all = [
+            (
+                "failed_sessions",
+                most,
+                limit(limits.failed_sessions),
+                count(missing),
+            ),
+            ("lost", most, limit(limits.lost), count(found.lost)),
+            (
+                "duplicated",
+                most,
+                limit(limits.duplicated),
+                count(found.duplicated),
+            ),
+            (
+                "out_of_order",
+                most,
+                limit(limits.out_of_order),
+                count(found.out_of_order),
+            ),
+            (
+                "delivery_p99_ms",
+                most,
+                limits.delivery_p99_ms,
+                timed(&found.delivery),
+            ),
+            ("ack_p99_ms", most, limits.ack_p99_ms, timed(&found.ack)),
+            (
+                "server_kib_per_session",
+                most,
+                limits.server_kib_per_session,
+                self.server_kib_per_session(),
+            ),
+            ("recovered_ms", most, limits.recovered_ms, recovered),
             (
                 "acked_per_second",
+                least,
                 limits.acked_per_second,
-                self.acked_per_second(),
+                Some(self.acked_per_second()),
             ),
             (
                 "delivered_per_second",
+                least,
                 limits.delivered_per_second,
-                self.delivered_per_second(),
+                Some(self.delivered_per_second()),
             ),
-        ] {
-            if let Some(limit) = limit
-                && value < limit
-            {
-                violations.push(format!("{name}: {value:.1}, expected at least {limit}"));
-            }
+        ];
+        let mut media = self.media.as_ref().map_or_else(
+            || Media::default().checks(limits),
+            |media| media.checks(limits),
+        );
+        if self.media.is_none() {
+            media.iter_mut().for_each(|check| check.value = None);
         }
-        violations
+        all.into_iter()
+            .filter_map(|(name, bound, limit, value)| {
+                Some(Check {
+                    name: name.to_owned(),
+                    bound,
+                    limit: limit?,
+                    value,
+                })
+            })
+            .chain(media)
+            .collect()
     }
 
-    /// The report as JSON.
+    /// Every threshold that does not hold, in words; empty when the run passed.
     #[must_use]
-    pub fn json(&self) -> Value {
+    pub fn violations(&self) -> Vec<String> {
+        let checks = self.checks();
+        let failed = checks.iter().filter(|check| !check.holds());
+        failed.map(Check::words).collect()
+    }
+
+    /// The report as it is written to a file and drawn.
+    #[must_use]
+    pub fn document(&self) -> Document {
         let found = &self.recorder;
-        let times = |histogram: &Histogram<u64>| {
-            json!({
-                "count": histogram.len(),
-                "p50_ms": ms(histogram, 0.5), "p90_ms": ms(histogram, 0.9),
-                "p99_ms": ms(histogram, 0.99), "max_ms": ms(histogram, 1.0),
-            })
+        let counts = |name: &str, by: Vec<(String, u64)>| Counts {
+            name: name.to_owned(),
+            by,
         };
-        json!({
-            "name": self.name, "seed": self.seed,
-            "sessions": self.sessions, "arrived": self.arrived,
-            "arrival_s": self.arrival.as_secs_f64(), "load_s": self.load.as_secs_f64(),
-            "failed": found.failed, "closed": found.closed,
-            "sent": found.sent, "acked": found.acked, "refused": found.refused,
-            "acked_per_second": self.acked_per_second(),
-            "delivered": found.delivered, "delivered_per_second": self.delivered_per_second(),
-            "bytes": found.bytes,
-            "lost": found.lost, "duplicated": found.duplicated, "out_of_order": found.out_of_order,
-            "reconnected": found.reconnected, "recovered": found.recovered, "unrecovered": found.unrecovered,
-            "recovered_after_s": self.recovered_after.map(|time| time.as_secs_f64()),
-            "connect": times(&found.connect), "ack": times(&found.ack),
-            "delivery": times(&found.delivery), "back": times(&found.back),
-            "generator": {
-                "threads": self.generator.threads,
-                "cpu_s": self.generator.cpu.as_secs_f64(),
-                "lag": times(&found.lag),
-                "bottleneck": self.bottleneck(),
-            },
-            "server": self.server.map(|server| json!({
-                "resident_before": server.resident_before,
-                "resident_idle": server.resident_idle,
-                "resident_loaded": server.resident_loaded,
-                "kib_per_session": self.server_kib_per_session(),
-                "cpu_arrival_s": server.cpu_arrival.as_secs_f64(),
-                "cpu_load_s": server.cpu_load.as_secs_f64(),
-                "threads": server.threads,
-            })),
-            "media": self.media.as_ref().map(|media| {
-                let mut figures = serde_json::Map::new();
-                for (name, value) in media.figures(self.server.as_ref()) {
-                    figures.insert(name.to_owned(), json!(value));
-                }
-                for (name, histogram) in media.times() {
-                    figures.insert(name.to_owned(), times(histogram));
-                }
-                figures.insert("failed".to_owned(), json!(media.tally.failed));
-                figures
-            }),
-            "violations": self.violations(),
-        })
+        let text = |map: &std::collections::BTreeMap<String, u64>| {
+            map.iter()
+                .map(|(reason, count)| (reason.clone(), *count))
+                .collect()
+        };
+        let closed = found.closed.iter();
+        let mut kinds = vec![
+            counts("failed", text(&found.failed)),
+            counts("refused", text(&found.refused)),
+            counts(
+                "closed",
+                closed
+                    .map(|(code, count)| (code.to_string(), *count))
+                    .collect(),
+            ),
+        ];
+        let times = self.times().into_iter();
+        let mut distributions: Vec<Distribution> = times
+            .filter(|(_, _, histogram)| !histogram.is_empty())
+            .map(|(name, label, histogram)| Distribution::of_us(name, label, histogram))
+            .collect();
+        if let Some(media) = &self.media {
+            kinds.push(media.counts());
+            distributions.extend(media.distributions());
+        }
+        Document {
+            format: FORMAT,
+            generator: concat!("redred-loadtest ", env!("CARGO_PKG_VERSION")).to_owned(),
+            started: humantime::format_rfc3339_seconds(self.started).to_string(),
+            name: self.name.clone(),
+            seed: self.seed,
+            passed: self.violations().is_empty(),
+            bottleneck: self.bottleneck(),
+            checks: self.checks(),
+            metrics: self.metrics(),
+            counts: kinds,
+            distributions,
+            series: self.series.clone(),
+        }
     }
 
     /// The report for a terminal.
@@ -378,100 +388,4 @@ impl Report {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn report(thresholds: Thresholds) -> Report {
-        let mut recorder = Recorder {
-            acked: 100,
-            delivered: 1000,
-            lost: 3,
-            duplicated: 2,
-            out_of_order: 1,
-            ..Recorder::default()
-        };
-        recorder.delivery.saturating_record(80_000);
-        recorder.ack.saturating_record(40_000);
-        Report {
-            name: "test".to_owned(),
-            seed: 1,
-            sessions: 10,
-            arrived: 8,
-            arrival: Duration::from_secs(1),
-            load: Duration::from_secs(10),
-            recorder,
-            media: None,
-            recovered_after: Some(Duration::from_secs(5)),
-            had_storm: true,
-            server: Some(Server {
-                resident_before: 0,
-                resident_idle: 8 * 30 * 1024,
-                resident_loaded: 0,
-                cpu_arrival: Duration::ZERO,
-                cpu_load: Duration::from_secs(1),
-                threads: 4,
-            }),
-            generator: Generator {
-                threads: 1,
-                cpu: Duration::from_secs(1),
-            },
-            thresholds,
-        }
-    }
-
-    #[test]
-    fn every_threshold_can_fail_and_can_hold() {
-        let strict = Thresholds {
-            failed_sessions: Some(1),
-            lost: Some(2),
-            duplicated: Some(1),
-            out_of_order: Some(0),
-            delivery_p99_ms: Some(50.0),
-            ack_p99_ms: Some(20.0),
-            acked_per_second: Some(11.0),
-            delivered_per_second: Some(101.0),
-            server_kib_per_session: Some(20.0),
-            recovered_ms: Some(4000.0),
-            ..Thresholds::default()
-        };
-        assert_eq!(report(strict).violations().len(), 10);
-        let lenient = Thresholds {
-            failed_sessions: Some(2),
-            lost: Some(3),
-            duplicated: Some(2),
-            out_of_order: Some(1),
-            delivery_p99_ms: Some(100.0),
-            ack_p99_ms: Some(60.0),
-            acked_per_second: Some(9.0),
-            delivered_per_second: Some(99.0),
-            server_kib_per_session: Some(40.0),
-            recovered_ms: Some(6000.0),
-            ..Thresholds::default()
-        };
-        assert_eq!(report(lenient).violations(), Vec::<String>::new());
-    }
-
-    #[test]
-    fn what_was_not_measured_does_not_hold() {
-        let thresholds = Thresholds {
-            server_kib_per_session: Some(1000.0),
-            recovered_ms: Some(100_000.0),
-            ..Thresholds::default()
-        };
-        let mut report = report(thresholds);
-        report.server = None;
-        report.recovered_after = None;
-        assert_eq!(report.violations().len(), 2);
-    }
-
-    #[test]
-    fn a_busy_or_late_generator_says_so() {
-        let mut busy = report(Thresholds::default());
-        assert_eq!(busy.bottleneck(), None);
-        busy.generator.cpu = Duration::from_millis(9500);
-        assert!(busy.bottleneck().is_some());
-        let mut late = report(Thresholds::default());
-        late.recorder.lag.saturating_record(80_000);
-        assert!(late.bottleneck().is_some());
-    }
-}
+mod tests;

@@ -161,9 +161,21 @@ async fn a_scenario_with_streams_and_comments_reports_both() {
     assert_eq!(media.tally.watching, 4, "{table}");
     assert_eq!(media.tally.strays, 0, "no packet went to another stream");
     assert!(report.recorder.acked > 0, "{table}");
-    let json = report.json();
-    assert_eq!(json["media"]["media_lost"], 0.0);
-    assert!(json["media"]["media_us_per_packet"].is_number(), "{json:#}");
+    let document = report.document();
+    let metric = |name: &str| document.metric(name).and_then(|metric| metric.value);
+    assert_eq!(metric("media_lost"), Some(0.0));
+    assert!(metric("media_us_per_packet").is_some(), "{table}");
+    let column = |name: &str| &document.series.column(name).expect(name).values;
+    let sum = |name: &str| column(name).iter().flatten().sum::<f64>();
+    #[expect(clippy::cast_precision_loss, reason = "thousands of packets")]
+    let (received, delivered) = (
+        media.tally.received as f64,
+        report.recorder.delivered as f64,
+    );
+    assert!((sum("media_received") - received).abs() < 1e-6, "{table}");
+    assert!((sum("delivered") - delivered).abs() < 1e-6, "{table}");
+    assert!(column("media_watching").contains(&Some(4.0)));
+    assert!(column("media_latency_p99_ms").iter().any(Option::is_some));
     assert!(table.contains("µs a packet"), "{table}");
     server.stop().await;
 }

@@ -1,10 +1,10 @@
 //! One thread of peers: it waits for their sockets and their deadlines, and wakes who is meant.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -15,6 +15,10 @@ use super::tally::Tally;
 
 /// The token of orders; peers have those below it.
 const ORDERS: Token = Token(usize::MAX);
+
+/// How often a thread hands over what it counted. Longer makes the seconds of a report uneven; each time costs half a millisecond
+/// for the histograms.
+const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// How far all peers of a run are, told by all threads.
 #[derive(Debug, Default)]
@@ -27,6 +31,41 @@ pub(super) struct Progress {
     pub(super) received: AtomicU64,
     /// Viewers that saw a keyframe.
     pub(super) watching: AtomicU64,
+    /// What the threads counted so far, a tenth of a second old at most where packets come.
+    pub(super) tallies: Mutex<Tallies>,
+}
+
+/// What was counted until now.
+#[derive(Debug, Default)]
+pub(super) struct Tallies {
+    /// Since it was last asked for.
+    fresh: Tally,
+    /// Before that.
+    before: Tally,
+}
+
+impl Progress {
+    /// What was counted since this was last called.
+    pub(super) fn fresh(&self) -> Tally {
+        let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = std::mem::take(&mut tallies.fresh);
+        tallies.before.add(&fresh);
+        fresh
+    }
+
+    /// Everything that was counted.
+    pub(super) fn total(&self) -> Tally {
+        // What is fresh now belongs to it, and the last row of the run has it too.
+        let tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut total = tallies.before.clone();
+        total.add(&tallies.fresh);
+        total
+    }
+
+    fn add(&self, tally: &Tally) {
+        let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        tallies.fresh.add(tally);
+    }
 }
 
 enum Order {
@@ -39,7 +78,7 @@ enum Order {
 pub(super) struct Reactor {
     orders: Sender<Order>,
     waker: Waker,
-    thread: std::thread::JoinHandle<Tally>,
+    thread: std::thread::JoinHandle<()>,
 }
 
 impl Reactor {
@@ -63,6 +102,7 @@ impl Reactor {
                 buffer: vec![0; 2_048],
             },
             told: 0,
+            told_at: start,
         };
         let thread = std::thread::Builder::new()
             .name(format!("media-{number}"))
@@ -91,10 +131,10 @@ impl Reactor {
     }
 
     /// Ends the thread; blocks until it has ended.
-    pub(super) fn finish(self) -> anyhow::Result<Tally> {
+    pub(super) fn finish(self) -> anyhow::Result<()> {
         self.order(Order::Finish);
-        let tally = self.thread.join();
-        tally.map_err(|_| anyhow::anyhow!("a thread of the generator panicked"))
+        let ended = self.thread.join();
+        ended.map_err(|_| anyhow::anyhow!("a thread of the generator panicked"))
     }
 }
 
@@ -105,8 +145,10 @@ struct Running {
     peers: Slab<Entry>,
     timers: BTreeSet<(Instant, usize)>,
     desk: Desk,
-    /// Packets that the progress knows of.
+    /// Packets of this tally that the progress knows of.
     told: u64,
+    /// When it was told all that was counted.
+    told_at: Instant,
 }
 
 struct Entry {
@@ -117,7 +159,7 @@ struct Entry {
 }
 
 impl Running {
-    fn run(mut self) -> Tally {
+    fn run(mut self) {
         let mut events = Events::with_capacity(1_024);
         loop {
             let now = Instant::now();
@@ -166,7 +208,20 @@ impl Running {
                 .received
                 .fetch_add(received - self.told, Ordering::Relaxed);
             self.told = received;
+            if now.saturating_duration_since(self.told_at) >= TELL_EVERY {
+                self.told_at = now;
+                self.tell();
+            }
         }
+    }
+
+    /// Hands over what was counted.
+    fn tell(&mut self) {
+        let tally = std::mem::take(&mut self.desk.tally);
+        let untold = tally.received - self.told;
+        self.told = 0;
+        self.progress.received.fetch_add(untold, Ordering::Relaxed);
+        self.progress.add(&tally);
     }
 
     fn play(&mut self, mut peer: Peer) {
@@ -217,10 +272,10 @@ impl Running {
         self.timers.insert((entry.due, number));
     }
 
-    fn finish(mut self) -> Tally {
+    fn finish(mut self) {
         for (_, entry) in &mut self.peers {
             entry.peer.finish(&mut self.desk);
         }
-        self.desk.tally
+        self.tell();
     }
 }

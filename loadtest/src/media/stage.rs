@@ -67,6 +67,24 @@ struct Shared {
     resources: Mutex<Vec<Resource>>,
 }
 
+/// How far the media of a run is.
+#[derive(Clone, Debug)]
+pub struct Meter(Arc<Progress>);
+
+impl Meter {
+    /// Viewers that have seen a keyframe.
+    #[must_use]
+    pub fn watching(&self) -> u64 {
+        self.0.watching.load(Ordering::Relaxed)
+    }
+
+    /// What was counted since this was last called.
+    #[must_use]
+    pub fn fresh(&self) -> Tally {
+        self.0.fresh()
+    }
+}
+
 impl Stage {
     /// Starts the threads. Send times are counted from `start`.
     ///
@@ -92,10 +110,10 @@ impl Stage {
         })
     }
 
-    /// Viewers that have seen a keyframe.
+    /// For looking at how far it is, from anywhere.
     #[must_use]
-    pub fn watching(&self) -> u64 {
-        self.shared.progress.watching.load(Ordering::Relaxed)
+    pub fn meter(&self) -> Meter {
+        Meter(self.shared.progress.clone())
     }
 
     /// Packets that viewers have got.
@@ -171,12 +189,13 @@ impl Stage {
                 last = (self.received(), Instant::now());
             }
         }
-        let mut tally = self.shared.refused.lock().await.clone();
         for reactor in self.reactors {
             // Blocks for as long as a thread takes to add up.
             let ended = tokio::task::spawn_blocking(move || reactor.finish());
-            tally.add(&ended.await.context("waiting for a thread")??);
+            ended.await.context("waiting for a thread")??;
         }
+        let mut tally = self.shared.refused.lock().await.clone();
+        tally.add(&self.shared.progress.total());
         let mut resources = std::mem::take(&mut *self.shared.resources.lock().await);
         let mut deleting = JoinSet::new();
         // Viewers came last and leave first.

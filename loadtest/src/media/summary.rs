@@ -1,4 +1,4 @@
-//! What a run's media came to: figures, thresholds, times and the lines of the table.
+//! What a run's media came to: figures, thresholds, distributions and the lines of the table.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 
 use super::tally::Tally;
 use crate::report::Server;
+use crate::report::document::{Better, Bound, Check, Counts, Distribution, Metric};
 use crate::scenario::Thresholds;
 
 /// The media of a run.
@@ -72,15 +73,15 @@ impl Media {
         (joins > 0).then(|| joining * 1000.0 / float(joins))
     }
 
-    /// The thresholds of media, all of them at most, and what was found: none where it could not be measured.
+    /// The thresholds of media, and what was found.
     #[must_use]
-    pub fn checks(&self, limits: &Thresholds) -> [(&'static str, Option<f64>, Option<f64>); 6] {
+    pub fn checks(&self, limits: &Thresholds) -> Vec<Check> {
         let found = &self.tally;
         let count = |limit: Option<u64>| limit.map(float);
         let timed = |histogram: &Histogram<u64>, quantile| {
             (!histogram.is_empty()).then(|| ms(histogram, quantile))
         };
-        [
+        let all = [
             (
                 "failed_joins",
                 count(limits.failed_joins),
@@ -112,77 +113,287 @@ impl Media {
                 limits.latency_p99_ms,
                 timed(&found.latency, 0.99),
             ),
-        ]
+        ];
+        all.into_iter()
+            .filter_map(|(name, limit, value)| {
+                Some(Check {
+                    name: name.to_owned(),
+                    bound: Bound::AtMost,
+                    limit: limit?,
+                    value,
+                })
+            })
+            .collect()
     }
 
-    /// The figures of media by name; those that need the server only where it was measured.
+    /// The figures of media; those that need the server have no value where it was not measured.
     #[must_use]
-    pub fn figures(&self, server: Option<&Server>) -> Vec<(&'static str, f64)> {
+    pub fn metrics(&self, server: Option<&Server>) -> Vec<Metric> {
         let found = &self.tally;
+        let (less, more, neither) = (Better::Less, Better::More, Better::Neither);
         let of = |value: fn(&Self, &Server) -> Option<f64>| server.and_then(|s| value(self, s));
         let quantile = |histogram: &Histogram<u64>, quantile| {
             (!histogram.is_empty()).then(|| ms(histogram, quantile))
         };
         let count = |value: u64| Some(float(value));
-        let all = [
-            ("media_publishing", count(found.publishing)),
-            ("media_watching", count(found.watching)),
-            ("failed_joins", count(found.failed_joins())),
-            ("media_ended", count(found.ended)),
-            ("media_sent", count(found.sent)),
-            ("media_unsent", count(found.unsent)),
-            ("media_received", count(found.received)),
-            ("media_packets_per_second", Some(self.packets_per_second())),
-            ("media_bytes", count(found.bytes)),
-            ("media_lost", count(found.lost)),
-            ("media_lost_percent", self.lost_percent()),
-            ("media_duplicated", count(found.duplicated)),
-            ("media_reordered", count(found.reordered)),
-            ("media_strays", count(found.strays)),
-            ("media_frames", count(found.frames)),
-            ("media_broken_frames", count(found.broken_frames)),
-            ("media_freezes", count(found.freezes.len())),
-            ("media_keyframes", count(found.keyframes)),
-            ("media_keyframe_requests", count(found.keyframe_requests)),
-            ("media_keyframes_wanted", count(found.keyframes_wanted)),
-            ("media_keyframes_wanted", count(found.keyframes_wanted)),
-            ("media_us_per_packet", of(Self::us_per_packet)),
-            ("media_kib_per_viewer", of(Self::kib_per_viewer)),
-            ("media_ms_per_join", of(Self::ms_per_join)),
-            ("media_latency_p50_ms", quantile(&found.latency, 0.5)),
-            ("media_latency_p90_ms", quantile(&found.latency, 0.9)),
-            ("media_latency_p99_ms", quantile(&found.latency, 0.99)),
-            ("media_latency_max_ms", quantile(&found.latency, 1.0)),
-            ("media_jitter_p95_ms", quantile(&found.jitter, 0.95)),
+        let rows = [
+            (
+                "media_publishing",
+                "Publishers there",
+                "",
+                count(found.publishing),
+                more,
+            ),
+            (
+                "media_watching",
+                "Viewers there",
+                "",
+                count(found.watching),
+                more,
+            ),
+            (
+                "failed_joins",
+                "Failed joins",
+                "",
+                count(found.failed_joins()),
+                less,
+            ),
+            (
+                "media_ended",
+                "Connections lost",
+                "",
+                count(found.ended),
+                less,
+            ),
+            (
+                "media_sent",
+                "Packets published",
+                "",
+                count(found.sent),
+                neither,
+            ),
+            (
+                "media_unsent",
+                "Packets this machine did not take",
+                "",
+                count(found.unsent),
+                less,
+            ),
+            (
+                "media_received",
+                "Packets at viewers",
+                "",
+                count(found.received),
+                neither,
+            ),
+            (
+                "media_packets_per_second",
+                "Packets at viewers",
+                "/s",
+                Some(self.packets_per_second()),
+                neither,
+            ),
+            (
+                "media_bytes",
+                "Bytes at viewers",
+                "",
+                count(found.bytes),
+                neither,
+            ),
+            ("media_lost", "Packets lost", "", count(found.lost), less),
+            (
+                "media_lost_percent",
+                "Packets lost",
+                "%",
+                self.lost_percent(),
+                less,
+            ),
+            (
+                "media_duplicated",
+                "Packets twice",
+                "",
+                count(found.duplicated),
+                less,
+            ),
+            (
+                "media_reordered",
+                "Packets out of order",
+                "",
+                count(found.reordered),
+                less,
+            ),
+            (
+                "media_strays",
+                "Packets of other streams",
+                "",
+                count(found.strays),
+                less,
+            ),
+            (
+                "media_frames",
+                "Whole pictures",
+                "",
+                count(found.frames),
+                neither,
+            ),
+            (
+                "media_broken_frames",
+                "Broken pictures",
+                "",
+                count(found.broken_frames),
+                less,
+            ),
+            (
+                "media_freezes",
+                "Freezes",
+                "",
+                count(found.freezes.len()),
+                less,
+            ),
+            (
+                "media_keyframes",
+                "Keyframes published",
+                "",
+                count(found.keyframes),
+                neither,
+            ),
+            (
+                "media_keyframe_requests",
+                "Keyframe requests at publishers",
+                "",
+                count(found.keyframe_requests),
+                less,
+            ),
+            (
+                "media_keyframes_wanted",
+                "Keyframes that viewers asked for",
+                "",
+                count(found.keyframes_wanted),
+                less,
+            ),
+            (
+                "media_us_per_packet",
+                "Server CPU for a packet",
+                "µs",
+                of(Self::us_per_packet),
+                less,
+            ),
+            (
+                "media_kib_per_viewer",
+                "Server memory for a viewer",
+                "KiB",
+                of(Self::kib_per_viewer),
+                less,
+            ),
+            (
+                "media_ms_per_join",
+                "Server CPU for a join",
+                "ms",
+                of(Self::ms_per_join),
+                less,
+            ),
+            (
+                "media_latency_p50_ms",
+                "Latency, median",
+                "ms",
+                quantile(&found.latency, 0.5),
+                less,
+            ),
+            (
+                "media_latency_p90_ms",
+                "Latency, p90",
+                "ms",
+                quantile(&found.latency, 0.9),
+                less,
+            ),
+            (
+                "media_latency_p99_ms",
+                "Latency, p99",
+                "ms",
+                quantile(&found.latency, 0.99),
+                less,
+            ),
+            (
+                "media_latency_max_ms",
+                "Latency, largest",
+                "ms",
+                quantile(&found.latency, 1.0),
+                less,
+            ),
+            (
+                "media_jitter_p95_ms",
+                "Jitter of viewers, p95",
+                "ms",
+                quantile(&found.jitter, 0.95),
+                less,
+            ),
             (
                 "first_keyframe_p50_ms",
+                "First keyframe, median",
+                "ms",
                 quantile(&found.first_keyframe, 0.5),
+                less,
             ),
             (
                 "first_keyframe_p95_ms",
+                "First keyframe, p95",
+                "ms",
                 quantile(&found.first_keyframe, 0.95),
+                less,
             ),
-            ("media_lag_p99_ms", quantile(&found.lag, 0.99)),
+            (
+                "media_lag_p99_ms",
+                "Generator's pictures late, p99",
+                "ms",
+                quantile(&found.lag, 0.99),
+                neither,
+            ),
         ];
-        all.into_iter()
-            .filter_map(|(name, value)| Some((name, value?)))
+        rows.into_iter()
+            .map(|(name, label, unit, value, better)| Metric {
+                name: name.to_owned(),
+                label: label.to_owned(),
+                unit: unit.to_owned(),
+                value,
+                better,
+            })
             .collect()
     }
 
-    /// The times of media by name.
+    /// Times of media.
     #[must_use]
-    pub fn times(&self) -> Vec<(&'static str, &Histogram<u64>)> {
+    pub fn distributions(&self) -> Vec<Distribution> {
         let found = &self.tally;
-        vec![
-            ("media_latency", &found.latency),
-            ("join_http", &found.http),
-            ("join_ice", &found.ice),
-            ("join_dtls", &found.dtls),
-            ("join_first_packet", &found.first_packet),
-            ("first_keyframe", &found.first_keyframe),
-            ("freezes", &found.freezes),
-            ("media_jitter", &found.jitter),
+        [
+            ("media_latency", "Publisher to viewer", &found.latency),
+            ("join_http", "Join: offer to answer", &found.http),
+            ("join_ice", "Join: answer to path", &found.ice),
+            ("join_dtls", "Join: path to keys", &found.dtls),
+            (
+                "join_first_packet",
+                "Join: keys to first packet",
+                &found.first_packet,
+            ),
+            ("first_keyframe", "First keyframe", &found.first_keyframe),
+            ("freezes", "Freezes", &found.freezes),
+            ("media_jitter", "Jitter of viewers", &found.jitter),
         ]
+        .into_iter()
+        .filter(|(_, _, histogram)| !histogram.is_empty())
+        .map(|(name, label, histogram)| Distribution::of_us(name, label, histogram))
+        .collect()
+    }
+
+    /// Failures by reason.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let failed = self.tally.failed.iter();
+        Counts {
+            name: "failed_joins".to_owned(),
+            by: failed
+                .map(|(reason, count)| (reason.clone(), *count))
+                .collect(),
+        }
     }
 
     /// What a table says of it: names and texts.
@@ -227,13 +438,12 @@ impl Media {
             (
                 "pictures",
                 format!(
-                    "{} whole, {} broken, {} freezes, {} keyframes, {} asked for, {} by viewers",
+                    "{} whole, {} broken, {} freezes, {} keyframes, {} asked for",
                     found.frames,
                     found.broken_frames,
                     found.freezes.len(),
                     found.keyframes,
-                    found.keyframe_requests,
-                    found.keyframes_wanted
+                    found.keyframe_requests
                 ),
             ),
         ];
@@ -320,23 +530,14 @@ mod tests {
         }
     }
 
-    /// Whether each threshold holds, by name.
-    fn holds(media: &Media, limits: &Thresholds) -> Vec<(&'static str, bool)> {
-        let checks = media.checks(limits).into_iter();
-        checks
-            .map(|(name, limit, value)| {
-                let limit = limit.expect("every threshold is set");
-                (name, value.is_some_and(|value| value <= limit))
-            })
-            .collect()
-    }
-
     #[test]
     fn every_threshold_can_fail_and_can_hold() {
-        let strict = holds(&media(), &thresholds(0.0));
-        assert!(strict.iter().all(|(_, holds)| !holds), "{strict:?}");
-        let lenient = holds(&media(), &thresholds(1.0));
-        assert!(lenient.iter().all(|(_, holds)| *holds), "{lenient:?}");
+        let strict = media().checks(&thresholds(0.0));
+        assert_eq!(strict.len(), 6);
+        assert!(strict.iter().all(|check| !check.holds()), "{strict:?}");
+        let lenient = media().checks(&thresholds(1.0));
+        assert_eq!(lenient.len(), 6);
+        assert!(lenient.iter().all(Check::holds), "{lenient:?}");
     }
 
     #[test]
@@ -345,9 +546,10 @@ mod tests {
             tally: Tally::default(),
             ..media()
         };
-        let holding = holds(&media, &thresholds(1.0)).into_iter();
-        let holding: Vec<_> = holding.filter(|(_, holds)| *holds).collect();
-        assert_eq!(holding, [("failed_joins", true)]);
+        let checks = media.checks(&thresholds(1.0));
+        let holding: Vec<_> = checks.iter().filter(|check| check.holds()).collect();
+        assert_eq!(holding.len(), 1, "{holding:?}");
+        assert_eq!(holding[0].name, "failed_joins");
     }
 
     #[test]
@@ -364,9 +566,14 @@ mod tests {
         close(media.kib_per_viewer(&SERVER), 100.0);
         // 12 ms, of which 1 000 packets took 2 us each, for 10 peers.
         close(media.ms_per_join(&SERVER), 1.0);
-        let figures = media.figures(None).into_iter();
-        let names: Vec<_> = figures.map(|(name, _)| name).collect();
-        assert!(!names.contains(&"media_us_per_packet"));
-        assert!(names.contains(&"media_lost"));
+        let metrics = media.metrics(None);
+        let value = |name: &str| {
+            metrics
+                .iter()
+                .find(|one| one.name == name)
+                .map(|one| one.value)
+        };
+        assert_eq!(value("media_us_per_packet"), Some(None));
+        assert_eq!(value("media_lost"), Some(Some(20.0)));
     }
 }
