@@ -3,7 +3,9 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
+use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -46,6 +48,10 @@ pub(crate) struct Shared {
     pub(crate) ready: Cell<usize>,
     /// Set when sessions leave for good and what they miss no longer counts.
     pub(crate) is_over: Cell<bool>,
+    /// What the ids of this thread's messages begin with. It does not come from the seed: a server that was loaded before
+    /// would take messages with the same ids for repetitions, acknowledge them and deliver nothing.
+    id_prefix: u64,
+    ids: Cell<u64>,
     /// A broadcast arrives as the same bytes at many sessions: what it says is worked out once.
     last: RefCell<(String, Arrived)>,
 }
@@ -128,6 +134,8 @@ impl Shared {
             newest: RefCell::default(),
             ready: Cell::new(0),
             is_over: Cell::new(false),
+            id_prefix: RandomState::new().build_hasher().finish(),
+            ids: Cell::new(0),
             last: RefCell::default(),
         }
     }
@@ -135,6 +143,12 @@ impl Shared {
     fn fail(&self, reason: &str) {
         let mut recorder = self.recorder.borrow_mut();
         *recorder.failed.entry(reason.to_owned()).or_default() += 1;
+    }
+
+    /// An id that no message has had, of this run or of another.
+    fn client_id(&self) -> String {
+        self.ids.set(self.ids.get() + 1);
+        format!("{:016x}{:016x}", self.id_prefix, self.ids.get())
     }
 
     fn saw(&self, channel: &str, seq: u64) {
@@ -355,10 +369,9 @@ impl Session {
         self.open.set(self.open.get() + 1);
         self.requests.insert(id.clone(), Instant::now());
         self.shared.recorder.borrow_mut().sent += 1;
-        let number: u128 = self.shared.rng.borrow_mut().random();
         json!({
             "type": self.identity.kind,
-            "data": {"text": text, "client_id": format!("{number:032x}")},
+            "data": {"text": text, "client_id": self.shared.client_id()},
             "metadata": {"channel": self.identity.channels.first(), "id": id},
         })
         .to_string()

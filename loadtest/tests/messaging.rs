@@ -11,6 +11,12 @@ use redred_loadtest::scenario::Scenario;
 use tokio::sync::mpsc;
 
 async fn load(scenario: &str) -> Report {
+    let [report] = load_again(scenario).await;
+    report
+}
+
+/// The same scenario so many times over, on one server.
+async fn load_again<const TIMES: usize>(scenario: &str) -> [Report; TIMES] {
     let directory = tempfile::tempdir().expect("a temporary folder");
     let mut config = Config::default();
     config.http.listen = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -29,10 +35,14 @@ async fn load(scenario: &str) -> Report {
     let (stop, requests) = mpsc::channel(1);
     let task = tokio::spawn(server.run(requests));
     let scenario = Scenario::parse(scenario).expect("a scenario");
-    let report = run::run(&scenario, &target, |_| {}).await.expect("a run");
+    let mut reports = Vec::new();
+    for _ in 0..TIMES {
+        let report = run::run(&scenario, &target, |_| {}).await;
+        reports.push(report.expect("a run"));
+    }
     stop.send(()).await.expect("a running server");
     assert_eq!(task.await.expect("no panic"), Exit::Drained);
-    report
+    reports.try_into().expect("as many reports as runs")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,4 +89,24 @@ async fn who_breaks_off_comes_back_and_misses_nothing() {
     );
     assert_eq!(report.recorder.reconnected, 20, "{}", report.table());
     assert_eq!(report.recorder.recovered, 20, "{}", report.table());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_loaded_before_delivers_the_same_seed_again() {
+    let reports: [Report; 2] = load_again(
+        "name = 'again'\nseed = 3\nramp = '100ms'\nduration = '1s'\n\
+         audience = { stream = 'load', sessions = 5, comments_per_second = 20 }\n\
+         thresholds = { failed_sessions = 0, lost = 0, duplicated = 0 }",
+    )
+    .await;
+    for report in reports {
+        let table = report.table();
+        assert_eq!(report.violations(), Vec::<String>::new(), "{table}");
+        assert!(report.recorder.acked >= 5, "{table}");
+        assert_eq!(
+            report.recorder.delivered,
+            report.recorder.acked * 5,
+            "{table}"
+        );
+    }
 }
