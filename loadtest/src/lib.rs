@@ -2,8 +2,11 @@
 //!
 //! A [`scenario::Scenario`] says who comes, what they do and for how long; [`run::run`] carries it out from one or more threads,
 //! each with its own sessions and its own [`measure::Recorder`]; the [`report::Report`] adds them up, judges the thresholds,
-//! and says whether the generator itself was the bottleneck.
+//! and says whether the generator itself was the bottleneck. Its [`report::document::Document`] is what is written, put beside others by
+//! [`compare`] and drawn by [`html`].
 
+pub mod compare;
+pub mod html;
 pub mod measure;
 pub mod media;
 pub mod process;

@@ -14,6 +14,9 @@ use crate::process::Usage;
 /// a day of soaking has steps of 32 s. More would make reports of megabytes, fewer would hide a stall of seconds in an hour.
 pub const ROWS_MAX: usize = 3600;
 
+/// Seconds between two readings for which a share of CPU means something.
+const ELAPSED_MIN: f64 = 0.5;
+
 /// What one thread counted since it last told.
 #[derive(Debug)]
 pub struct Interval {
@@ -161,7 +164,15 @@ impl Series {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "two values")]
+/// So many values at most, each of which stands for as many of the given ones as is returned with them.
+#[must_use]
+pub fn thinned(values: &[Option<f64>], fold: Fold, most: usize) -> (usize, Vec<Option<f64>>) {
+    let each = values.len().div_ceil(most.max(1)).max(1);
+    let chunks = values.chunks(each);
+    (each, chunks.map(|chunk| merge(chunk, fold)).collect())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "thousands of values")]
 fn merge(values: &[Option<f64>], fold: Fold) -> Option<f64> {
     let known: Vec<f64> = values.iter().copied().flatten().collect();
     if known.is_empty() {
@@ -296,8 +307,8 @@ impl Collector {
 fn sessions(step: &Recorder, step_s: u64, ready: usize) -> Vec<Cell> {
     let rate = |count: u64| Some(count as f64 / step_s as f64);
     let sum = |counts: &mut dyn Iterator<Item = u64>| rate(counts.sum());
-    let (messages, deliveries) = (Some("Messages a second"), Some("Deliveries a second"));
-    let (failures, sessions) = (Some("Failures a second"), Some("Sessions"));
+    let (messages, deliveries) = (Some("Messages"), Some("Deliveries"));
+    let (failures, sessions) = (Some("Failures"), Some("Sessions"));
     let (deliver, connect) = (Some("Time to deliver"), Some("Time to connect"));
     let mut cells = vec![
         cell("ready", sessions, "connected", "", Some(ready as f64)),
@@ -359,10 +370,7 @@ fn sessions(step: &Recorder, step_s: u64, ready: usize) -> Vec<Cell> {
 fn media(step: &Tally, step_s: u64, watching: u64) -> Vec<Cell> {
     let rate = |count: u64| Some(count as f64 / step_s as f64);
     let megabits = step.bytes as f64 * 8.0 / 1e6 / step_s as f64;
-    let (packets, trouble) = (
-        Some("Media packets a second"),
-        Some("Media trouble a second"),
-    );
+    let (packets, trouble) = (Some("Media packets"), Some("Media trouble"));
     let (latency, join) = (Some("Media latency"), Some("Join to first keyframe"));
     vec![
         cell(
@@ -436,16 +444,16 @@ fn processes(before: &Reading, after: &Reading) -> Vec<Cell> {
     let elapsed = after.at.saturating_sub(before.at).as_secs_f64();
     let cpu = |before: Usage, after: Usage| {
         let used = after.cpu.saturating_sub(before.cpu).as_secs_f64();
-        // Several rows that become complete at once share one reading: only the first has a time to compare with.
-        (elapsed > 0.0).then(|| 100.0 * used / elapsed)
+        // Several rows that become complete at once share one reading, and the last may be short: /proc counts in 10 ms.
+        (elapsed > ELAPSED_MIN).then(|| 100.0 * used / elapsed)
     };
-    let chart = Some("CPU, percent of one core");
+    let chart = Some("CPU");
     if let (Some(before), Some(after)) = (before.server, after.server) {
         let used = cpu(before, after);
         let memory = after.resident_bytes as f64 / f64::from(1 << 20);
         let threads = after.threads as f64;
         let resident = Some("Memory of the server");
-        cells.push(cell("server_cpu", chart, "server", "%", used));
+        cells.push(cell("server_cpu", chart, "server", "% of a core", used));
         cells.push(
             cell(
                 "server_resident_mib",
@@ -459,7 +467,13 @@ fn processes(before: &Reading, after: &Reading) -> Vec<Cell> {
         cells.push(cell("server_threads", None, "threads", "", Some(threads)).largest());
     }
     let used = cpu(before.own, after.own);
-    cells.push(cell("generator_cpu", chart, "generator", "%", used));
+    cells.push(cell(
+        "generator_cpu",
+        chart,
+        "generator",
+        "% of a core",
+        used,
+    ));
     cells
 }
 

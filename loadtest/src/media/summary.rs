@@ -203,7 +203,7 @@ impl Media {
             ("media_lost", "Packets lost", "", count(found.lost), less),
             (
                 "media_lost_percent",
-                "Packets lost",
+                "Share of packets lost",
                 "%",
                 self.lost_percent(),
                 less,

@@ -118,7 +118,7 @@ fn the_report_reads_back_from_its_file_as_it_was() {
     report.recorder.closed.insert(4100, 7);
     report.series.push(&[crate::series::cell(
         "delivered",
-        Some("Deliveries a second"),
+        Some("Deliveries"),
         "delivered",
         "/s",
         None,
