@@ -196,6 +196,16 @@ impl Verifier {
         self.verify_at(token, now_ms())
     }
 
+    /// As [`Verifier::verify`], once an unknown key of the token was asked for.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn verify_learning(&self, token: &str) -> Result<Caller, Rejection> {
+        self.learn_key_of(token).await;
+        self.verify(token)
+    }
+
     fn verify_at(&self, token: &str, now_ms: u64) -> Result<Caller, Rejection> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Rejection::TooLong);

@@ -5,8 +5,10 @@ mod sockets;
 pub mod websocket;
 
 use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -40,8 +42,11 @@ const INBOX: usize = 4096;
 /// Inputs taken between two looks at the clock, the store and the media plane.
 const INPUTS_PER_TURN: usize = 128;
 
-/// Checks a token that is to extend a session.
-pub type Verify = Arc<dyn Fn(&str) -> Result<Caller, VerifyError> + Send + Sync>;
+/// Checks a token that is to extend a session. Its key may have to be asked for first.
+pub type Verify = Arc<dyn Fn(String) -> Verifying + Send + Sync>;
+
+/// A check under way.
+pub type Verifying = Pin<Box<dyn Future<Output = Result<Caller, VerifyError>> + Send>>;
 
 /// What the hub and its sockets are told.
 #[derive(Clone, Debug)]
@@ -59,6 +64,7 @@ enum Input {
     Heard(SessionId),
     Written(SessionId),
     Disconnected(SessionId, Departure),
+    Verified(SessionId, Result<Caller, VerifyError>),
     Requested(
         RequestId,
         Caller,
@@ -122,6 +128,8 @@ pub fn start(
         inner.metrics.ws_compressions.clone(),
     );
     let task = Task {
+        // A strong one would keep the task alive when nobody else can reach it.
+        inbox: inner.inbox.downgrade(),
         hub: Hub::new(config.hub, seed),
         payloads,
         bridge: Bridge::new(plane),
@@ -313,6 +321,7 @@ enum FollowUp {
 }
 
 struct Task {
+    inbox: mpsc::WeakSender<Stamped>,
     hub: Hub,
     payloads: Payloads,
     bridge: Bridge,
@@ -397,6 +406,7 @@ impl Task {
                 self.sessions.remove(&session);
                 self.hub.handle_disconnect(now, session, departure);
             }
+            Input::Verified(session, result) => self.hub.handle_verified(now, session, result),
             Input::Requested(request, caller, ask, reply) => {
                 self.requests.insert(request, reply);
                 self.hub.handle_request(now, request, caller, ask);
@@ -444,6 +454,30 @@ impl Task {
         }
     }
 
+    /// Checks a token: at once when its key is known, else beside the hub, which has others to serve. The hub has one of
+    /// them open for a session at most.
+    fn verify(&mut self, session: SessionId, token: String) {
+        let mut checking = (self.verify)(token);
+        let mut context = Context::from_waker(Waker::noop());
+        if let Poll::Ready(result) = checking.as_mut().poll(&mut context) {
+            self.follow_ups
+                .push_back(FollowUp::Verified(session, result));
+            return;
+        }
+        let inbox = self.inbox.clone();
+        tokio::spawn(async move {
+            let result = checking.await;
+            let stamped = Stamped {
+                at: Instant::now(),
+                input: Input::Verified(session, result),
+            };
+            if let Some(inbox) = inbox.upgrade() {
+                // When the hub is gone, so is the session.
+                let _ = inbox.send(stamped).await;
+            }
+        });
+    }
+
     fn act(&mut self, output: Output, accepted: Instant) {
         match output {
             Output::Write { session, frames } => {
@@ -475,11 +509,7 @@ impl Task {
                     let _ = socket.outgoing.try_send(Outgoing::Close { code, reason });
                 }
             }
-            Output::Verify { session, token } => {
-                let result = (self.verify)(&token);
-                self.follow_ups
-                    .push_back(FollowUp::Verified(session, result));
-            }
+            Output::Verify { session, token } => self.verify(session, token),
             Output::Media(intent) => {
                 let reply = self.bridge.handle_intent(intent);
                 self.follow_ups.extend(reply.map(FollowUp::Media));

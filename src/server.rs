@@ -84,10 +84,15 @@ impl Server {
         let plane = media::Plane::start(&media_config(&config)).context("starting media")?;
         let verify = {
             let verifier = Arc::clone(&verifier);
-            Arc::new(move |token: &str| {
-                verifier.verify(token).map_err(|rejection| VerifyError {
-                    reason: rejection.to_string(),
-                })
+            Arc::new(move |token: String| {
+                let verifier = Arc::clone(&verifier);
+                let verifying: realtime::Verifying = Box::pin(async move {
+                    let verified = verifier.verify_learning(&token).await;
+                    verified.map_err(|rejection| VerifyError {
+                        reason: rejection.to_string(),
+                    })
+                });
+                verifying
             })
         };
         let realtime = realtime::start(

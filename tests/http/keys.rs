@@ -4,17 +4,22 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::{SinkExt, StreamExt};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData};
 use redred::server::Server;
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::{TestServer, configuration};
 
@@ -23,6 +28,10 @@ struct Issuer {
     address: SocketAddr,
     pairs: HashMap<&'static str, KeyPair>,
     published: Arc<Mutex<String>>,
+    /// Held while no answer is to be given.
+    gate: Arc<tokio::sync::Mutex<()>>,
+    /// Told of each request.
+    asked: Arc<Notify>,
 }
 
 impl Issuer {
@@ -31,9 +40,14 @@ impl Issuer {
         let address = listener.local_addr().expect("an address");
         let published = Arc::new(Mutex::new(String::new()));
         let shared = Arc::clone(&published);
+        let gate = Arc::new(tokio::sync::Mutex::new(()));
+        let asked = Arc::new(Notify::new());
+        let (closed, told) = (Arc::clone(&gate), Arc::clone(&asked));
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.expect("a connection");
+                told.notify_one();
+                let _open = closed.lock().await;
                 let body = shared.lock().expect("no panic while locked").clone();
                 match &tls {
                     // Who does not trust us goes away.
@@ -49,6 +63,8 @@ impl Issuer {
             address,
             pairs: HashMap::new(),
             published,
+            gate,
+            asked,
         }
     }
 
@@ -65,6 +81,13 @@ impl Issuer {
         }
         let set = json!({ "keys": keys }).to_string();
         *self.published.lock().expect("no panic while locked") = set;
+    }
+
+    /// Waits for a request.
+    async fn asked(&self) {
+        let patience = Duration::from_secs(10);
+        let asked = tokio::time::timeout(patience, self.asked.notified()).await;
+        asked.expect("asked in time");
     }
 
     fn token(&self, name: &str) -> String {
@@ -112,6 +135,82 @@ async fn a_new_key_is_known_with_the_first_token_that_names_it() {
         assert_eq!(status, StatusCode::UNAUTHORIZED);
     }
     assert_eq!(streams(&server, &issuer.token("two")).await, StatusCode::OK);
+    let metrics = server.get("/metrics").send().await.expect("an answer");
+    let metrics = metrics.text().await.expect("a body");
+    assert!(
+        metrics.contains("redred_auth_key_fetches_total{result=\"done\"} 2"),
+        "{metrics}"
+    );
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+async fn connect(server: &TestServer, token: &str) -> Socket {
+    let url = format!("ws://{}/ws?token={token}", server.address);
+    let (socket, _) = tokio_tungstenite::connect_async(url)
+        .await
+        .expect("a WebSocket");
+    socket
+}
+
+async fn send(socket: &mut Socket, kind: &str, data: Value) {
+    let message = json!({ "type": kind, "data": data, "metadata": { "id": kind } });
+    let message = Message::text(message.to_string());
+    socket.send(message).await.expect("an open socket");
+}
+
+/// The next message of one of the types.
+async fn hear(socket: &mut Socket, kinds: &[&str]) -> Value {
+    let heard = async {
+        loop {
+            let message = socket.next().await.expect("open").expect("a message");
+            let Message::Text(text) = message else {
+                continue;
+            };
+            let message: Value = serde_json::from_str(&text).expect("JSON");
+            if kinds.iter().any(|kind| message["type"] == *kind) {
+                return message;
+            }
+        }
+    };
+    let patience = Duration::from_secs(10);
+    let heard = tokio::time::timeout(patience, heard).await;
+    heard.expect("a message in time")
+}
+
+#[tokio::test]
+async fn a_session_goes_on_with_a_token_of_a_new_key_and_nobody_waits_for_it() {
+    let mut issuer = Issuer::start(None).await;
+    issuer.publish(&["one"]);
+    let server = TestServer::start(&issuer.toml()).await;
+    let mut session = connect(&server, &issuer.token("one")).await;
+    let mut other = connect(&server, &issuer.token("one")).await;
+    // The start asked as well.
+    issuer.asked().await;
+
+    issuer.publish(&["one", "two"]);
+    let gate = Arc::clone(&issuer.gate).lock_owned().await;
+    let token = json!({ "token": issuer.token("two") });
+    send(&mut session, "refresh_token", token).await;
+    issuer.asked().await;
+    for socket in [&mut session, &mut other] {
+        send(socket, "ping", json!({})).await;
+        let answer = hear(socket, &["ack", "error"]).await;
+        assert_eq!(answer["metadata"]["reply_to"], "ping", "{answer}");
+    }
+    drop(gate);
+    let answer = hear(&mut session, &["ack", "error"]).await;
+    assert_eq!(answer["type"], "ack", "{answer}");
+    assert_eq!(answer["metadata"]["reply_to"], "refresh_token");
+
+    // Once a minute, as at the door.
+    issuer.publish(&["two", "three"]);
+    for _ in 0..3 {
+        let token = json!({ "token": issuer.token("three") });
+        send(&mut session, "refresh_token", token).await;
+        let answer = hear(&mut session, &["ack", "error"]).await;
+        assert_eq!(answer["data"]["code"], "forbidden", "{answer}");
+    }
     let metrics = server.get("/metrics").send().await.expect("an answer");
     let metrics = metrics.text().await.expect("a body");
     assert!(
