@@ -146,15 +146,15 @@ impl Verifier {
         })
     }
 
-    /// Fetches the keys of `auth.jwks_url`, if that is set.
+    /// Fetches the keys of `auth.jwks_url`. Returns whether that is set.
     ///
     /// # Errors
     ///
     /// When they cannot be had. Those fetched before stay.
-    pub async fn fetch_keys(&self) -> anyhow::Result<()> {
+    pub async fn fetch_keys(&self) -> anyhow::Result<bool> {
         match &self.remote {
-            Some(remote) => remote.refresh().await,
-            None => Ok(()),
+            Some(remote) => remote.refresh().await.map(|()| true),
+            None => Ok(false),
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use redred_signaling::grants::Grants;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::auth::{self, Verifier};
 use crate::config::{self, Config, LogFormat, Sources};
@@ -134,11 +135,20 @@ fn serve(config: Config) -> anyhow::Result<ExitCode> {
         .context("starting the runtime")?;
     let exit = runtime.block_on(async {
         let requests = shutdown::on_signals().context("listening for signals")?;
+        // From the start on, for a hangup would end the process.
+        let mut hangups = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
         let is_text = config.log.format == LogFormat::Text;
         let server = Server::bind(config).await?;
         if is_text {
             print(&server.welcome())?;
         }
+        let reloads = server.reloads();
+        tokio::spawn(async move {
+            while hangups.recv().await.is_some() {
+                tracing::info!("SIGHUP");
+                reloads.notify_one();
+            }
+        });
         anyhow::Ok(server.run(requests).await)
     })?;
     // Tasks that still wait for somebody else must not keep the process.

@@ -8,7 +8,7 @@ use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use redred_signaling::hub::VerifyError;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
@@ -35,7 +35,8 @@ pub struct Server {
     app: http::Shared,
     listener: TcpListener,
     address: SocketAddr,
-    tls: Option<(Arc<http::tls::Tls>, Signal)>,
+    tls: Option<Arc<http::tls::Tls>>,
+    reloads: Arc<Notify>,
 }
 
 /// How the server ended.
@@ -60,13 +61,7 @@ impl Server {
 
         // 1. What only reads files: a mistake here should cost nothing.
         let verifier = Arc::new(Verifier::counting(&config, metrics.key_fetches.clone())?);
-        let tls = match http::tls(&config.http)? {
-            Some(tls) => {
-                let hangups = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
-                Some((tls, hangups))
-            }
-            None => None,
-        };
+        let tls = http::tls(&config.http)?;
 
         // 2. The HTTP port, so that a second server on the same machine stops here, before it touches the database.
         let listener = listen(config.http.listen)?;
@@ -120,6 +115,7 @@ impl Server {
             listener,
             address,
             tls,
+            reloads: Arc::new(Notify::new()),
         })
     }
 
@@ -162,6 +158,11 @@ impl Server {
         self.app.shutdown.clone()
     }
 
+    /// Whoever notifies it makes the running server take up what can be taken up without a restart.
+    pub fn reloads(&self) -> Arc<Notify> {
+        Arc::clone(&self.reloads)
+    }
+
     /// Answers requests until the first request to stop, then drains, unless a second comes meanwhile.
     pub async fn run(self, mut requests: Requests) -> Exit {
         tracing::info!(
@@ -175,18 +176,18 @@ impl Server {
         let router = http::router(&app);
         // They end with this function.
         let mut chores = JoinSet::new();
-        let tls = self.tls.map(|(tls, hangups)| {
+        if let Some(tls) = &self.tls {
             let interval = app.config.http.tls_reload_interval;
             let outcomes = app.metrics.tls_reloads.clone();
-            chores.spawn(Arc::clone(&tls).keep_fresh(interval, hangups, outcomes));
-            tls
-        });
+            chores.spawn(Arc::clone(tls).keep_fresh(interval, outcomes));
+        }
+        chores.spawn(reload(Arc::clone(&app), self.tls.clone(), self.reloads));
         let verifier = Arc::clone(&app.verifier);
         chores.spawn(async move { verifier.keep_keys_fresh().await });
         chores.spawn(sample(Arc::clone(&app)));
         let serving = tokio::spawn(http::serve::serve(
             self.listener,
-            tls,
+            self.tls,
             Arc::clone(&app),
             router,
         ));
@@ -232,6 +233,29 @@ async fn drain(app: &App) {
     })
     .await;
     app.shutdown.enter(Phase::Stopped);
+}
+
+/// Takes up what can be taken up without a restart, whenever somebody asks, and says in the log what that was.
+async fn reload(app: http::Shared, tls: Option<Arc<http::tls::Tls>>, asked: Arc<Notify>) {
+    loop {
+        asked.notified().await;
+        if let Some(tls) = &tls
+            && tls.refresh(&app.metrics.tls_reloads).await
+        {
+            tracing::info!("asked to reload: the certificate has not changed");
+        }
+        match app.verifier.fetch_keys().await {
+            Ok(true) => tracing::info!("asked to reload: the keys of auth.jwks_url were fetched"),
+            Ok(false) if tls.is_none() => tracing::info!(
+                "asked to reload: there is no certificate and no auth.jwks_url, and all else takes a restart"
+            ),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(
+                error = format!("{error:#}"),
+                "asked to reload: the keys cannot be fetched; those of before stay"
+            ),
+        }
+    }
 }
 
 /// Notes how many messages there were, again and again.

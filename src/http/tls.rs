@@ -1,5 +1,5 @@
 //! TLS of the HTTP listener. Certificates are renewed while the server runs: the files are looked at again and again and
-//! at SIGHUP, and files that cannot be used change nothing.
+//! when somebody asks, and files that cannot be used change nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -10,7 +10,6 @@ use aws_lc_rs::digest::{Digest, SHA256, digest};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::signal::unix::Signal;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_rustls::TlsAcceptor;
 
@@ -57,9 +56,10 @@ impl Tls {
     ///
     /// As [`Tls::load`]. Then connections go on with what was loaded before.
     fn reload(&self) -> anyhow::Result<bool> {
+        // Held from the reading on: of two who look at once, the later has the newer contents.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let (chain, secret) = read(&self.cert, &self.key)?;
         let contents = Contents::of(&chain, &secret);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if *seen == contents {
             return Ok(false);
         }
@@ -70,41 +70,36 @@ impl Tls {
         Ok(true)
     }
 
-    /// Looks at the files every `period` and at each hangup, for good. Contents are compared, not times of change: that
-    /// also sees a symbolic link that was turned, and files written twice in a second.
-    pub async fn keep_fresh(
-        self: Arc<Self>,
-        period: Duration,
-        mut hangups: Signal,
-        outcomes: Outcomes,
-    ) {
+    /// Looks at the files every `period`, for good. Contents are compared, not times of change: that also sees a symbolic
+    /// link that was turned, and files written twice in a second.
+    pub async fn keep_fresh(self: Arc<Self>, period: Duration, outcomes: Outcomes) {
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let is_asked = tokio::select! {
-                _ = ticks.tick() => false,
-                Some(()) = hangups.recv() => true,
-            };
-            let tls = Arc::clone(&self);
-            let reloaded = tokio::task::spawn_blocking(move || tls.reload()).await;
-            match reloaded.map_err(anyhow::Error::from).flatten() {
-                Ok(true) => {
-                    outcomes.done.increment();
-                    tracing::info!(cert = %self.cert.display(), "a new certificate is in use");
-                }
-                Ok(false) if is_asked => {
-                    tracing::info!(cert = %self.cert.display(), "the certificate has not changed");
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    outcomes.failed.increment();
-                    tracing::error!(
-                        error = format!("{error:#}"),
-                        "the certificate on disk cannot be used; the one loaded before stays in use"
-                    );
-                }
+            ticks.tick().await;
+            self.refresh(&outcomes).await;
+        }
+    }
+
+    /// Looks at the files now, and says in the log what came of it. Returns whether they are as before.
+    pub async fn refresh(self: &Arc<Self>, outcomes: &Outcomes) -> bool {
+        let tls = Arc::clone(self);
+        let reloaded = tokio::task::spawn_blocking(move || tls.reload()).await;
+        match reloaded.map_err(anyhow::Error::from).flatten() {
+            Ok(true) => {
+                outcomes.done.increment();
+                tracing::info!(cert = %self.cert.display(), "a new certificate is in use");
+            }
+            Ok(false) => return true,
+            Err(error) => {
+                outcomes.failed.increment();
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "the certificate on disk cannot be used; the one loaded before stays in use"
+                );
             }
         }
+        false
     }
 }
 

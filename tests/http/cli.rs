@@ -174,6 +174,38 @@ fn sigterm_drains_and_exits_0() {
     assert!(log.contains("draining"), "{log}");
 }
 
+#[test]
+fn sighup_reloads_what_there_is_and_never_ends_the_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]);
+    let made = made.expect("a certificate");
+    let (cert, key) = (
+        folder.path().join("cert.pem"),
+        folder.path().join("key.pem"),
+    );
+    std::fs::write(&cert, made.cert.pem()).expect("writes");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("writes");
+    let file = folder.path().join("redred.toml");
+    let toml = format!("[http.tls]\ncert = {cert:?}\nkey = {key:?}\n");
+    std::fs::write(&file, toml).expect("writes");
+    let with_tls = ["--config", file.to_str().expect("text")];
+    for (more, said) in [
+        (&[][..], "all else takes a restart"),
+        (&with_tls[..], "the certificate has not changed"),
+    ] {
+        let (mut server, _) = serving(more);
+        let pid = Pid::from_raw(server.id() as i32);
+        let mut log = BufReader::new(server.stderr.take().expect("piped")).lines();
+        // Twice: handling one must not bring back the default.
+        for _ in 0..2 {
+            kill(pid, Signal::SIGHUP).expect("signals");
+            assert!(log.any(|line| line.is_ok_and(|line| line.contains(said))));
+        }
+        kill(pid, Signal::SIGTERM).expect("signals");
+        assert_eq!(server.wait().expect("exits").code(), Some(0));
+    }
+}
+
 #[tokio::test]
 async fn a_second_signal_exits_at_once() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -143,6 +143,26 @@ async fn a_new_key_is_known_with_the_first_token_that_names_it() {
     );
 }
 
+#[tokio::test]
+async fn keys_are_fetched_when_a_reload_is_asked_for() {
+    let mut issuer = Issuer::start(None).await;
+    issuer.publish(&["one"]);
+    let server = TestServer::start(&issuer.toml()).await;
+    let token = issuer.token("one");
+    assert_eq!(streams(&server, &token).await, StatusCode::OK);
+
+    // An issuer takes back a key that was stolen: nothing about its tokens would make the server ask.
+    issuer.publish(&["two"]);
+    server.reloads.notify_one();
+    let until_refused = async {
+        while streams(&server, &token).await != StatusCode::UNAUTHORIZED {
+            tokio::task::yield_now().await;
+        }
+    };
+    let refused = tokio::time::timeout(Duration::from_secs(10), until_refused).await;
+    refused.expect("the key is gone");
+}
+
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 async fn connect(server: &TestServer, token: &str) -> Socket {

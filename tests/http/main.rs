@@ -16,6 +16,7 @@ mod tokens;
 mod whip;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redred::auth::{Signed, Verifier};
@@ -25,7 +26,7 @@ use redred_signaling::grants::{Grants, User};
 use redred_signaling::id::UserId;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 /// Of the servers here that are not in dev mode.
@@ -42,6 +43,7 @@ struct TestServer {
     url: String,
     address: SocketAddr,
     phase: redred::shutdown::Shutdown,
+    reloads: Arc<Notify>,
     stop: mpsc::Sender<()>,
     running: JoinHandle<Exit>,
     http: Client,
@@ -69,6 +71,7 @@ impl TestServer {
             url: server.url(),
             address: server.http_addr(),
             phase: server.phase(),
+            reloads: server.reloads(),
             stop,
             running: tokio::spawn(server.run(requests)),
             http: Client::new(),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use nix::sys::signal::{Signal, raise};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -134,7 +133,7 @@ async fn https_is_served_with_the_configured_certificate() {
 }
 
 #[tokio::test]
-async fn a_renewed_certificate_is_taken_up_at_sighup_and_a_bad_one_is_not() {
+async fn a_renewed_certificate_is_taken_up_when_asked_and_a_bad_one_is_not() {
     let files = files();
     let server = TestServer::start(&files.toml).await;
     let old = &files.certificate;
@@ -157,13 +156,13 @@ async fn a_renewed_certificate_is_taken_up_at_sighup_and_a_bad_one_is_not() {
     still_talks(&mut socket).await;
 
     let new = renew(files.folder.path());
-    raise(Signal::SIGHUP).expect("sent");
+    server.reloads.notify_one();
     until(&server, &new, "/healthz", "HTTP/1.1 200").await;
     assert!(connect(&server, old).await.is_err(), "no longer shown");
     still_talks(&mut socket).await;
 
     std::fs::write(files.folder.path().join("cert.pem"), "no certificate").expect("writes");
-    raise(Signal::SIGHUP).expect("sent");
+    server.reloads.notify_one();
     let failed = "redred_tls_reloads_total{result=\"failed\"} 1";
     until(&server, &new, "/metrics", failed).await;
     let done = "redred_tls_reloads_total{result=\"done\"} 1";
@@ -184,11 +183,19 @@ async fn a_renewed_certificate_is_found_without_a_signal() {
 
 #[tokio::test]
 async fn whoever_does_not_shake_hands_is_closed_at_the_deadline() {
-    let server = TestServer::start(&files().toml).await;
-    let mut silent = TcpStream::connect(server.address).await.expect("connects");
-    let mut nothing = Vec::new();
-    silent.read_to_end(&mut nothing).await.expect("an end");
-    assert!(nothing.is_empty());
+    let files = files();
+    let server = TestServer::start(&files.toml).await;
+    // Nothing, and the beginning of a ClientHello.
+    for bytes in [&b""[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"] {
+        let mut silent = TcpStream::connect(server.address).await.expect("connects");
+        silent.write_all(bytes).await.expect("writes");
+        let mut nothing = Vec::new();
+        // A reset is an end as well.
+        let _ = silent.read_to_end(&mut nothing).await;
+        assert!(nothing.is_empty());
+    }
+    let counted = "redred_ws_handshake_failures_total{reason=\"deadline\"} 2";
+    until(&server, &files.certificate, "/metrics", counted).await;
 }
 
 #[tokio::test]
