@@ -4,6 +4,7 @@
 mod api;
 mod cli;
 mod documents;
+mod floods;
 mod keys;
 mod limits;
 mod messaging;

@@ -1,7 +1,11 @@
 //! What RFC 6455 forbids and what is over a limit gets its close code, and nobody else notices.
 
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
 use crate::raw::{CLOSE, CONTINUATION, FIN, PING, PONG, Raw, TEXT, frame};
-use crate::server::TestServer;
+use crate::server::{self, TestServer};
 
 #[tokio::test]
 async fn broken_frames_are_answered_with_their_close_code() {
@@ -103,4 +107,42 @@ async fn one_largest_message_is_let_through() {
         .send_text(&format!(r#"{{"type":"nonsense","data":{{}}{padding}}}"#))
         .await;
     assert_eq!(client.next("error").await["data"]["code"], "unknown_type");
+}
+
+#[tokio::test]
+async fn who_stops_inside_a_frame_is_closed_as_idle() {
+    let server = TestServer::start_with(|config| {
+        config.websocket.heartbeat = Duration::from_millis(200);
+        config.websocket.idle_timeout = Duration::from_millis(600);
+    })
+    .await;
+    let whole = frame(FIN | TEXT, br#"{"type":"ping","data":{}}"#);
+    let long = frame(FIN | TEXT, &[b' '; 50_000]);
+    let mut halves = Vec::new();
+    for (name, bytes) in [
+        ("one byte", &whole[..1]),
+        ("a header without its mask", &whole[..4]),
+        ("a header without payload", &whole[..6]),
+        ("half a payload", &whole[..12]),
+        ("half of a long payload", &long[..20_000]),
+        ("the first of two fragments", &frame(TEXT, b"{")),
+    ] {
+        let mut raw = Raw::connect(&server).await;
+        raw.write(bytes).await;
+        halves.push(async move { assert_eq!(raw.closed().await, Some(4008), "{name}") });
+    }
+    // Bytes of a frame that does not end are no sign of life.
+    let mut dripping = Raw::connect(&server).await;
+    dripping.write(&long[..20]).await;
+    let pause = Duration::from_millis(20);
+    tokio::join!(join_all(halves), dripping.drip(b' ', pause));
+    let metrics = server::metrics(&server).await;
+    assert!(
+        metrics.contains("redred_ws_closes_total{reason=\"idle\"} 7"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("redred_ws_connections{kind=\"multiplexed\"} 0"),
+        "{metrics}"
+    );
 }

@@ -1,5 +1,7 @@
 //! A client that writes whatever bytes it likes.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -64,6 +66,17 @@ impl Raw {
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         // The server may close before it has read all of it.
         let _ = self.stream.write_all(bytes).await;
+    }
+
+    /// Writes the same byte again and again, until the server has closed.
+    pub(crate) async fn drip(&mut self, byte: u8, pause: Duration) {
+        let dripping = async {
+            let mut drops = tokio::time::interval(pause);
+            while self.stream.write_u8(byte).await.is_ok() {
+                drops.tick().await;
+            }
+        };
+        timeout(PATIENCE, dripping).await.expect("an end in time");
     }
 
     /// Opcode and payload of the next frame of the server; none at the end of the stream.
