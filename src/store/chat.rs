@@ -12,6 +12,8 @@ use redred_signaling::store::chat::{ChatOk, ChatOp, KnownUser};
 use super::request::Stop;
 use super::sql::{Db, Row};
 
+pub(super) use messages::add_all;
+
 /// Carries out one request.
 pub(super) async fn carry_out(db: &mut Db, op: &ChatOp) -> Result<ChatOk, Stop> {
     match op {

@@ -1,5 +1,6 @@
-//! Carries out one request, whatever it is about.
+//! Carries out one request, whatever it is about, or several messages that come one after the other.
 
+use redred_signaling::store::chat::{ChatOp, NewMessage};
 use redred_signaling::store::{StoreError, StoreOk, StoreOp};
 
 use super::sql::Db;
@@ -51,6 +52,28 @@ pub(super) async fn carry_out(
         Err(Stop::Refused(error)) => Ok(Err(error)),
         Err(Stop::Failed(error)) => Err(error),
     }
+}
+
+/// The messages that requests begin with.
+pub(super) fn leading_messages<'o>(ops: impl Iterator<Item = &'o StoreOp>) -> Vec<&'o NewMessage> {
+    ops.map_while(|op| {
+        if let StoreOp::Chat(ChatOp::AddMessage(new)) = op {
+            Some(new)
+        } else {
+            None
+        }
+    })
+    .collect()
+}
+
+/// Carries out the requests of some messages, as [`carry_out`] does one after the other.
+pub(super) async fn add_messages(
+    db: &mut Db,
+    news: &[&NewMessage],
+) -> sqlx::Result<Vec<Result<StoreOk, StoreError>>> {
+    let answers = chat::add_all(db, news).await?;
+    let answers = answers.into_iter();
+    Ok(answers.map(|answer| answer.map(StoreOk::Chat)).collect())
 }
 
 /// What was stored as JSON by this program.

@@ -50,9 +50,10 @@ enum State {
     },
 }
 
-/// Why a transaction came to nothing, and which request it was carrying out.
+/// Why a transaction came to nothing, and which request it was carrying out, or the first of which requests together.
 struct Failure {
     index: usize,
+    is_together: bool,
     error: sqlx::Error,
 }
 
@@ -119,6 +120,8 @@ impl Writer {
         let mut answers = Vec::with_capacity(batch.len());
         // Where the next transaction ends: behind the last job, or before one that cannot be carried out.
         let mut end = batch.len();
+        // Until the database cannot carry out one of several messages: then they are tried one by one, to find it.
+        let mut may_join = true;
         while answers.len() < batch.len() {
             let begin = answers.len();
             let db = match &mut self.state {
@@ -129,7 +132,7 @@ impl Writer {
                     break;
                 }
             };
-            let work = transaction(&self.backend, db, &batch[begin..end]);
+            let work = transaction(&self.backend, db, &batch[begin..end], may_join);
             let outcome = if self.backend.is_in_memory() {
                 Ok(work.await)
             } else {
@@ -153,8 +156,12 @@ impl Writer {
             };
             match judge(&failure.error) {
                 Fault::Request => {
-                    tracing::error!(error = %failure.error, "a request that the database cannot carry out");
-                    end = begin + failure.index;
+                    if failure.is_together {
+                        may_join = false;
+                    } else {
+                        tracing::error!(error = %failure.error, "a request that the database cannot carry out");
+                        end = begin + failure.index;
+                    }
                     if let Err(error) = db.rollback().await {
                         self.fail(LOST, &error.to_string());
                     }
@@ -194,8 +201,14 @@ async fn transaction(
     backend: &Backend,
     db: &mut Db,
     batch: &[Job],
+    may_join: bool,
 ) -> Result<Vec<Answer>, Failure> {
-    let spoiled = |error| Failure { index: 0, error };
+    let failure = |index, is_together, error| Failure {
+        index,
+        is_together,
+        error,
+    };
+    let spoiled = |error| failure(0, false, error);
     let mut answers = Vec::with_capacity(batch.len());
     if batch.is_empty() {
         return Ok(answers);
@@ -208,9 +221,19 @@ async fn transaction(
         *db = backend.connect().await.map_err(spoiled)?;
         db.begin().await.map_err(spoiled)?;
     }
-    for (index, job) in batch.iter().enumerate() {
+    while let Some(job) = batch.get(answers.len()) {
+        let index = answers.len();
+        if may_join {
+            let ops = batch[index..].iter().map(|job| &job.request.op);
+            let messages = request::leading_messages(ops);
+            if messages.len() > 1 {
+                let added = request::add_messages(db, &messages).await;
+                answers.extend(added.map_err(|error| failure(index, true, error))?);
+                continue;
+            }
+        }
         let answer = request::carry_out(db, &job.request.op).await;
-        answers.push(answer.map_err(|error| Failure { index, error })?);
+        answers.push(answer.map_err(|error| failure(index, false, error))?);
     }
     db.commit().await.map_err(spoiled)?;
     Ok(answers)

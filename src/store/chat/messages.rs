@@ -1,5 +1,7 @@
 //! Messages, the log that they share with the changes of their room, and how far each member has come.
 
+mod together;
+
 use redred_signaling::id::{RoomId, UserId};
 use redred_signaling::store::StoreError;
 use redred_signaling::store::chat::{ChatOk, LogEntry, LogEvent, Message, NewMessage};
@@ -7,6 +9,8 @@ use redred_signaling::store::chat::{ChatOk, LogEntry, LogEvent, Message, NewMess
 use super::super::request::{Stop, from_json, to_json};
 use super::super::sql::{Db, Row};
 use super::{room_id, search, user_id, user_row};
+
+pub(in super::super) use together::add_all;
 
 /// Appends a message, or finds the one that the same sender has stored under the same client id. Whoever writes has read
 /// what is above; a sender need not be a member.
@@ -77,6 +81,11 @@ pub(super) async fn add(db: &mut Db, new: &NewMessage) -> Result<ChatOk, Stop> {
             is_new: false,
         });
     };
+    Ok(stored(new, seq))
+}
+
+/// The answer about a message that is new.
+fn stored(new: &NewMessage, seq: u64) -> ChatOk {
     let message = Message {
         id: new.id.clone(),
         room: new.room.clone(),
@@ -90,10 +99,10 @@ pub(super) async fn add(db: &mut Db, new: &NewMessage) -> Result<ChatOk, Stop> {
         edited_at_ms: None,
         deleted_at_ms: None,
     };
-    Ok(ChatOk::Message {
+    ChatOk::Message {
         message,
         is_new: true,
-    })
+    }
 }
 
 async fn repeated(db: &mut Db, new: &NewMessage) -> sqlx::Result<Option<Message>> {

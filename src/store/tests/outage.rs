@@ -3,11 +3,14 @@
 
 use std::time::{Duration, Instant};
 
+use redred_signaling::id::RoomId;
+use redred_signaling::store::chat::{ChatOk, ChatOp, MemberRole, NewRoom, RoomKind};
 use redred_signaling::store::{StoreError, StoreOk, StoreOp};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 
-use super::live::{comment, load, texts};
+use super::durability::message;
+use super::live::{comment, load, texts, user};
 use super::postgres::{self, Cluster};
 use super::{Fixture, on_each_database};
 use crate::metrics::Histogram;
@@ -36,6 +39,46 @@ async fn a_request_that_cannot_be_stored_spoils_only_itself(mut fixture: Fixture
     assert!(fixture.store.monitor().is_healthy());
     let state = load(&mut fixture).await;
     assert_eq!(texts(&state), ["comment 1", "comment 2", "comment 3"]);
+}
+
+/// Messages are written together, also then.
+#[tokio::test]
+async fn a_message_that_cannot_be_stored_spoils_only_itself() {
+    let mut fixture = Fixture::sqlite().await;
+    let room = RoomId::new("r1").expect("a valid name");
+    let new = NewRoom {
+        id: room.clone(),
+        epoch: String::from("00000001"),
+        kind: RoomKind::Group,
+        title: None,
+        members: vec![(user("a1"), MemberRole::Owner)],
+        by: None,
+        at_ms: 1,
+    };
+    let created = fixture.ask(StoreOp::Chat(ChatOp::CreateRoom(new))).await;
+    created.expect("a new room");
+    let rule = "CREATE TRIGGER rule BEFORE INSERT ON messages WHEN new.id = 'm70'
+                BEGIN SELECT RAISE(ABORT, 'not this one'); END";
+    run(&mut second(&fixture).await, rule).await;
+    for number in 0..100 {
+        fixture.submit(message(room.clone(), format!("m{number}"), number));
+    }
+    let mut seqs = Vec::new();
+    for number in 0..100 {
+        let reply = fixture.store.reply().await.expect("a living writer");
+        match reply.result {
+            Ok(StoreOk::Chat(ChatOk::Message { message, is_new })) => {
+                assert_eq!((message.id, is_new), (format!("m{number}"), true));
+                seqs.push(message.seq);
+            }
+            refused => {
+                assert_eq!(number, 70);
+                refuses(&refused, "the database cannot store this");
+            }
+        }
+    }
+    assert_eq!(seqs, (1..100).collect::<Vec<u64>>());
+    assert!(fixture.store.monitor().is_healthy());
 }
 
 async fn more_requests_than_may_wait_are_refused(mut fixture: Fixture) {

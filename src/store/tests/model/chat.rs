@@ -22,6 +22,8 @@ pub(super) struct Script {
     /// The newest position of each room.
     last: HashMap<RoomId, u64>,
     cursor: Option<RoomCursor>,
+    /// Messages that are still to come one after the other, so that they are written together.
+    burst: usize,
 }
 
 impl super::Script for Script {
@@ -40,6 +42,7 @@ impl super::Script for Script {
             messages: Vec::new(),
             last: HashMap::new(),
             cursor: None,
+            burst: 0,
         }
     }
 
@@ -48,6 +51,25 @@ impl super::Script for Script {
         let at_ms = self.now_ms;
         let user = self.user(random);
         let room = self.room(random);
+        if self.burst > 0 {
+            self.burst -= 1;
+            let mut op = self.new_message(random, room, user, at_ms);
+            // Most are new and of a room that exists: one that is not keeps others from being written together.
+            if let ChatOp::AddMessage(new) = &mut op
+                && random.random_bool(0.95)
+            {
+                // The first is none.
+                let newest = self.rooms.len().saturating_sub(3).max(1);
+                let known = self.rooms.get(newest..).unwrap_or_default();
+                new.room = known.choose(random).unwrap_or(&new.room).clone();
+                new.client_id = Some(new.id.clone());
+                new.reply_to_id = self.replied(random, &new.room);
+            }
+            return StoreOp::Chat(op);
+        }
+        if random.random_range(0..50) == 0 {
+            self.burst = random.random_range(2..100);
+        }
         StoreOp::Chat(match random.random_range(0..100) {
             0..4 => ChatOp::SeeUser { user, at_ms },
             4..6 => ChatOp::LoadUser {
@@ -229,6 +251,14 @@ impl Script {
             attachments: vec![attachment; random.random_range(0..3) / 2],
             at_ms,
         })
+    }
+
+    /// A message of the room, or none to answer to.
+    fn replied(&self, random: &mut ChaCha8Rng, room: &RoomId) -> Option<String> {
+        let theirs = self.messages.iter().rev().take(20);
+        let mut theirs = theirs.filter(|(of, _)| of == room);
+        let (_, id) = theirs.nth(random.random_range(0..20))?;
+        Some(id.clone())
     }
 
     fn change(&self, random: &mut ChaCha8Rng) -> RoomChange {
