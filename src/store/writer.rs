@@ -19,9 +19,10 @@ use super::fault::{Fault, LOST, SLOW, UNFIT, judge};
 use super::sql::Db;
 use super::{Job, Monitor, request};
 
-/// Requests per transaction. A commit costs a wait for the disk whatever is in it; more than this makes the first ones
-/// wait noticeably for the last.
-const BATCH: usize = 512;
+/// Requests per transaction. A commit costs a wait for the disk whatever is in it, and writes each page once that its
+/// requests changed, of which the indexes of busy rooms share many; more than this makes the first ones wait noticeably
+/// for the last.
+const BATCH: usize = 2048;
 
 /// How long a batch may take. Locks and statements have shorter limits of their own; this one is for a disk or a
 /// network that does not answer at all, and leaves room for the longest request, a hundred thousand followers.
