@@ -39,7 +39,7 @@ pub use sockets::SocketStats;
 /// Inputs that wait for the hub. Whoever sends one more waits, which slows sockets down as TCP would.
 const INBOX: usize = 4096;
 
-/// Inputs taken between two looks at the clock, the store and the media plane.
+/// Inputs, or answers of the store, taken between two looks at the clock, the store and the media plane.
 const INPUTS_PER_TURN: usize = 128;
 
 /// Checks a token that is to extend a session. Its key may have to be asked for first.
@@ -337,6 +337,7 @@ struct Task {
 impl Task {
     async fn run(mut self, mut inputs: mpsc::Receiver<Stamped>, mut events: Events) {
         let mut batch = Vec::with_capacity(INPUTS_PER_TURN);
+        let mut replies = Vec::with_capacity(INPUTS_PER_TURN);
         loop {
             let deadline = self.hub.poll_timeout().map(|(deadline, _)| deadline);
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
@@ -345,7 +346,12 @@ impl Task {
                 self.carry_out(now, now.mono);
             }
             tokio::select! {
-                Some(reply) = self.store.reply() => self.store_reply(reply),
+                // None come from a store whose writer is gone.
+                1.. = self.store.replies(&mut replies, INPUTS_PER_TURN) => {
+                    for reply in replies.drain(..) {
+                        self.store_reply(reply);
+                    }
+                }
                 Some(event) = events.recv() => {
                     if let Some(reply) = self.bridge.handle_event(event) {
                         let now = now();

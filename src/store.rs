@@ -125,6 +125,12 @@ impl Store {
         self.monitor.clone()
     }
 
+    /// Waits for answers and adds them to `replies`, at most so many. Nothing is lost when the future is dropped. None
+    /// come when the writer is gone.
+    pub async fn replies(&mut self, replies: &mut Vec<StoreReply>, limit: usize) -> usize {
+        self.replies.recv_many(replies, limit).await
+    }
+
     /// Waits until everything queued is written and the database is closed.
     pub async fn close(self) {
         drop(self.queue);
