@@ -122,8 +122,7 @@ pub(crate) async fn play(share: Share) -> Outcome {
             }
             Phase::Settle => {
                 let since = *settle_since.get_or_insert(now);
-                // What was ordered last is written by the next tick.
-                if !is_quiet && now > since && handles.iter().all(|handle| handle.open.get() == 0) {
+                if !is_quiet && handles.iter().all(|handle| handle.open.get() == 0) {
                     is_quiet = true;
                     share.settling.quiet(&shared.newest.borrow());
                 }
@@ -200,7 +199,6 @@ fn arrive(shared: &Rc<Shared>, parts: Vec<Part>, ramp: Duration) -> Vec<Handle> 
 /// Gives the writers whose turn it is something to write.
 fn write(plan: &mut Plan, groups: &[Group], handles: &[Handle], start: Instant) {
     for (number, group) in groups.iter().enumerate() {
-        // How many messages a writer has open is known once it has written: each writes once in a tick at most.
         for _ in 0..plan.writers(number) {
             let turn = plan.turn(number, |writer| {
                 let handle = &handles[writer];
@@ -213,8 +211,7 @@ fn write(plan: &mut Plan, groups: &[Group], handles: &[Handle], start: Instant) 
             let stamp = session::stamp(start);
             let filler = group.characters.saturating_sub(stamp.len() + 1);
             let text = format!("{stamp} {}", plan.letters(filler));
-            // A session that has left writes nothing.
-            let _ = handles[writer].orders.send(Order::Write(text));
+            handles[writer].write(text);
         }
     }
 }

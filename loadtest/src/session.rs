@@ -80,12 +80,23 @@ pub(crate) struct Identity {
 /// What the thread sees of a session.
 pub(crate) struct Handle {
     pub(crate) orders: mpsc::UnboundedSender<Order>,
-    /// Messages that are written and not answered.
+    /// Messages that it was told to write and that are not answered.
     pub(crate) open: Rc<Cell<usize>>,
     /// Subscribed positions by channel; looked at when the run is over.
     pub(crate) tracks: Rc<RefCell<HashMap<String, Track>>>,
     /// Whether it is connected and subscribed.
     pub(crate) is_ready: Rc<Cell<bool>>,
+}
+
+impl Handle {
+    /// Has it write to its channel. The message is open from now on: a session that cannot send for a while would else be
+    /// given ever more of them.
+    pub(crate) fn write(&self, text: String) {
+        // A session that has left writes nothing.
+        if self.orders.send(Order::Write(text)).is_ok() {
+            self.open.set(self.open.get() + 1);
+        }
+    }
 }
 
 /// What matters of a message that arrived.
@@ -230,9 +241,10 @@ impl Session {
             if self.is_ready.replace(false) {
                 self.shared.ready.set(self.shared.ready.get() - 1);
             }
-            // What was not answered is not known to be stored.
+            // What was not answered is not known to be stored. What was not written yet will be.
+            let unwritten = self.open.get().saturating_sub(self.requests.len());
+            self.open.set(unwritten);
             self.requests.clear();
-            self.open.set(0);
             let Ended::Broken(longest) = ended else {
                 return;
             };
@@ -366,7 +378,6 @@ impl Session {
     fn envelope(&mut self, text: &str) -> String {
         self.next_id += 1;
         let id = self.next_id.to_string();
-        self.open.set(self.open.get() + 1);
         self.requests.insert(id.clone(), Instant::now());
         self.shared.recorder.borrow_mut().sent += 1;
         json!({
@@ -532,5 +543,22 @@ mod tests {
         let text = format!(r#"{{"data":{{"user":{{"id":"lt-v1"}},"text":"{text} hello"}}}}"#);
         assert!(sent_us(&text).expect("a send time") < 1_000_000);
         assert_eq!(sent_us(r#"{"data":{"text":"hello"}}"#), None);
+    }
+
+    #[test]
+    fn a_message_is_open_before_its_session_finds_time_to_write_it() {
+        let (orders, inbox) = mpsc::unbounded_channel();
+        let handle = Handle {
+            orders,
+            open: Rc::default(),
+            tracks: Rc::default(),
+            is_ready: Rc::default(),
+        };
+        handle.write(String::from("one"));
+        handle.write(String::from("two"));
+        assert_eq!(handle.open.get(), 2);
+        drop(inbox);
+        handle.write(String::from("nobody writes this"));
+        assert_eq!(handle.open.get(), 2);
     }
 }
