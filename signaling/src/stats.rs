@@ -1,80 +1,58 @@
 //! What the hub counts: plain numbers, copied out by the shell when it wants them.
 
-/// Wire types in both directions, for counters with a bounded label set. Anything else counts as `other`.
-pub const MESSAGE_TYPES: [&str; 72] = [
-    "connection_established",
-    "subscribe",
-    "unsubscribe",
-    "subscribed",
-    "ack",
-    "error",
-    "ping",
-    "pong",
-    "refresh_token",
-    "draining",
-    "start_stream",
-    "end_stream",
-    "stream_started",
-    "tracks_changed",
-    "stream_ended",
-    "webrtc_offer",
-    "webrtc_answer",
-    "ice_candidate",
-    "watch",
-    "stop_watching",
-    "watch_unavailable",
-    "media_closed",
-    "set_quality",
-    "quality_changed",
-    "viewers_update",
-    "user_joined",
-    "user_left",
-    "comment",
-    "delete_comment",
-    "comment_deleted",
-    "kick",
-    "ban",
-    "unban",
-    "timeout",
-    "user_moderated",
-    "slow_mode",
-    "pin_comment",
-    "room_settings",
-    "set_role",
-    "role_changed",
-    "reaction",
-    "reactions_update",
-    "stream_stats",
-    "streams_update",
-    "stream_updated",
-    "chat_message",
-    "edit_message",
-    "delete_message",
-    "typing",
-    "mark_delivered",
-    "mark_read",
-    "history",
-    "add_members",
-    "remove_member",
-    "leave_room",
-    "rename_room",
-    "set_member_role",
-    "notification_read",
-    "mark_all_read",
-    "message_edited",
-    "message_deleted",
-    "message_delivered",
-    "message_read",
-    "presence",
-    "chat_update",
-    "room_updated",
-    "unread_count",
-    "new_notification",
-    "notification_batch",
-    "preferences_updated",
-    "app_message",
-    "other",
-];
+use crate::message::{ClientMessage, ServerMessage};
+
+/// Wire types in both directions, each once, for counters with a bounded label set. Anything else counts as `other`, the
+/// last.
+pub const MESSAGE_TYPES: [&str; MESSAGE_TYPE_COUNT] = {
+    let mut types = [OTHER; MESSAGE_TYPE_COUNT];
+    let mut next = 0;
+    while next < ServerMessage::TYPES.len() {
+        types[next] = ServerMessage::TYPES[next];
+        next += 1;
+    }
+    let mut i = 0;
+    while i < ClientMessage::TYPES.len() {
+        if !contains(ServerMessage::TYPES, ClientMessage::TYPES[i]) {
+            types[next] = ClientMessage::TYPES[i];
+            next += 1;
+        }
+        i += 1;
+    }
+    types
+};
+
+const OTHER: &str = "other";
+
+const MESSAGE_TYPE_COUNT: usize = {
+    let mut count = ServerMessage::TYPES.len() + 1;
+    let mut i = 0;
+    while i < ClientMessage::TYPES.len() {
+        if !contains(ServerMessage::TYPES, ClientMessage::TYPES[i]) {
+            count += 1;
+        }
+        i += 1;
+    }
+    count
+};
+
+/// Traits, and with them `==` of strings, cannot be used in constants.
+const fn contains(types: &[&str], wanted: &str) -> bool {
+    let wanted = wanted.as_bytes();
+    let mut i = 0;
+    while i < types.len() {
+        let known = types[i].as_bytes();
+        let mut same = 0;
+        while same < known.len() && same < wanted.len() && known[same] == wanted[same] {
+            same += 1;
+        }
+        if same == known.len() && same == wanted.len() {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
 
 /// Messages of one type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,4 +163,22 @@ pub struct Snapshot {
     pub store_failures: u64,
     /// Requests refused because a queue or table of the hub was full.
     pub limits_hit: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_type_has_one_counter_and_what_is_none_the_last() {
+        let once: BTreeSet<&str> = MESSAGE_TYPES.into_iter().collect();
+        assert_eq!(once.len(), MESSAGE_TYPES.len());
+        let both = ClientMessage::TYPES.iter().chain(ServerMessage::TYPES);
+        let mut expected: BTreeSet<&str> = both.copied().collect();
+        assert!(expected.insert(OTHER), "no message is called that");
+        assert_eq!(once, expected);
+        assert_eq!(MESSAGE_TYPES.last(), Some(&OTHER));
+    }
 }
