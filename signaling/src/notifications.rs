@@ -33,7 +33,6 @@ mod reading;
 mod retention;
 
 use delivery::Load;
-use followers::Growth;
 use jobs::{Job, Jobs};
 use listeners::Listeners;
 use notices::{LiveNotices, ReadRooms};
@@ -94,8 +93,6 @@ pub(crate) enum Then {
     Preferences(RequestId),
     /// Preferences are saved.
     Saved { request: RequestId, user: UserId },
-    /// It is known how many follow, before one more does.
-    Counted(Growth),
     /// Followers for an HTTP request.
     Followers(RequestId),
     /// Old rows are deleted.
@@ -212,7 +209,6 @@ impl Notifications {
             Then::Saved { request, user } => {
                 reading::preferences_saved(context, now, request, user, result);
             }
-            Then::Counted(growth) => self.followers_counted(context, growth, result),
             Then::Followers(request) => followers::answered(context, request, result),
             Then::Purged => self.retention.purged(context, now, result),
         }

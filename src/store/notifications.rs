@@ -42,8 +42,9 @@ pub(super) async fn carry_out(db: &mut Db, op: &NotificationOp) -> Result<Notifi
         NotificationOp::ChangeFollowers {
             stream,
             change,
+            limit,
             at_ms,
-        } => followers::change(db, stream, change, *at_ms).await?,
+        } => followers::change(db, stream, change, *limit, *at_ms).await?,
         NotificationOp::ListFollowers {
             stream,
             after,

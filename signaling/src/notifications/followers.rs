@@ -11,15 +11,6 @@ use crate::time::Now;
 
 use super::{Notifications, Then, unavailable_store};
 
-/// One more follower, once it is known how many there are.
-#[derive(Debug)]
-pub(crate) struct Growth {
-    request: RequestId,
-    stream: StreamName,
-    user: UserId,
-    at_ms: u64,
-}
-
 impl Notifications {
     pub(super) fn change_followers(
         &mut self,
@@ -43,58 +34,17 @@ impl Notifications {
         }
         self.check_open(context)?;
         let at_ms = now.wall_ms;
-        match &mut change {
-            FollowerChange::Replace(users) => {
-                check_list(context, users)?;
-            }
-            FollowerChange::Add(user) => {
-                let growth = Growth {
-                    request,
-                    stream: stream.clone(),
-                    user: user.clone(),
-                    at_ms,
-                };
-                let op = NotificationOp::ListFollowers {
-                    stream,
-                    after: None,
-                    limit: 1,
-                };
-                self.ask(context, op, Then::Counted(growth));
-                return Ok(());
-            }
-            FollowerChange::Remove(_) => {}
+        if let FollowerChange::Replace(users) = &mut change {
+            check_list(context, users)?;
         }
         let op = NotificationOp::ChangeFollowers {
             stream,
             change,
+            limit: context.config.notifications.followers_max,
             at_ms,
         };
         self.ask(context, op, Then::Followers(request));
         Ok(())
-    }
-
-    /// Adds a follower, when there is room.
-    pub(super) fn followers_counted(
-        &mut self,
-        context: &mut Context,
-        growth: Growth,
-        result: Result<StoreOk, StoreError>,
-    ) {
-        let limit = context.config.notifications.followers_max;
-        let Ok(StoreOk::Notifications(NotificationOk::Followers { count, .. })) = result else {
-            return context.reply(growth.request, Err(unavailable_store()));
-        };
-        if count >= limit as u64 {
-            context.stats.limits_hit += 1;
-            let error = Error::conflict(format!("at most {limit} followers"));
-            return context.reply(growth.request, Err(error));
-        }
-        let op = NotificationOp::ChangeFollowers {
-            stream: growth.stream,
-            change: FollowerChange::Add(growth.user),
-            at_ms: growth.at_ms,
-        };
-        self.ask(context, op, Then::Followers(growth.request));
     }
 
     pub(super) fn list_followers(
@@ -154,6 +104,11 @@ pub(super) fn answered(
             count,
             has_more,
         }),
+        Ok(StoreOk::Notifications(NotificationOk::FollowersFull)) => {
+            context.stats.limits_hit += 1;
+            let limit = context.config.notifications.followers_max;
+            Err(Error::conflict(format!("at most {limit} followers")))
+        }
         Ok(_) | Err(_) => Err(unavailable_store()),
     };
     context.reply(request, result);

@@ -72,12 +72,15 @@ pub enum NotificationOp {
         /// All of them.
         preferences: Preferences,
     },
-    /// Changes who follows a stream. Answered by [`NotificationOk::Followers`] without names.
+    /// Changes who follows a stream. Answered by [`NotificationOk::Followers`] without names, or by
+    /// [`NotificationOk::FollowersFull`].
     ChangeFollowers {
         /// Which.
         stream: StreamName,
         /// How.
         change: FollowerChange,
+        /// No follower is added to so many.
+        limit: usize,
         /// When.
         at_ms: u64,
     },
@@ -161,6 +164,8 @@ pub enum NotificationOk {
         /// Whether there are more behind them.
         has_more: bool,
     },
+    /// Nothing was changed: the stream has as many followers as it may.
+    FollowersFull,
     /// What was purged.
     Purged {
         /// How many rows went.

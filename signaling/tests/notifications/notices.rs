@@ -236,6 +236,8 @@ fn a_stream_has_a_bounded_number_of_followers() {
         ("bo", Ok(1)),
         ("cy", Ok(2)),
         ("di", Err(ErrorCode::Conflict)),
+        // Nobody new.
+        ("bo", Ok(2)),
     ] {
         let add = FollowerChange::Add(user(id));
         assert_eq!(follow(&mut world, &viewer(id), "ana", add), expected);

@@ -16,6 +16,7 @@ pub(super) async fn change(
     db: &mut Db,
     stream: &StreamName,
     change: &FollowerChange,
+    limit: usize,
     at_ms: u64,
 ) -> sqlx::Result<NotificationOk> {
     let (added, removed) = match change {
@@ -39,7 +40,12 @@ pub(super) async fn change(
                 removed,
             )
         }
-        FollowerChange::Add(user) => (add(db, stream, &[user.as_str()], at_ms).await?, 0),
+        FollowerChange::Add(user) => {
+            if !has_room(db, stream, user, limit).await? {
+                return Ok(NotificationOk::FollowersFull);
+            }
+            (add(db, stream, &[user.as_str()], at_ms).await?, 0)
+        }
         FollowerChange::Remove(user) => (0, remove(db, stream, &[user.as_str()]).await?),
     };
     let count = db
@@ -58,6 +64,26 @@ pub(super) async fn change(
         count: count.unwrap_or(0),
         has_more: false,
     })
+}
+
+/// Whether there is room for a follower, or it is one already.
+async fn has_room(
+    db: &mut Db,
+    stream: &StreamName,
+    user: &UserId,
+    limit: usize,
+) -> sqlx::Result<bool> {
+    let missing = db
+        .query(
+            "SELECT followers FROM follower_counts WHERE stream = $1 AND followers >= $3
+             AND NOT EXISTS (SELECT 1 FROM followers WHERE stream = $1 AND user_id = $2)",
+        )
+        .bind(stream.as_str())
+        .bind(user.as_str())
+        .number(limit as u64)
+        .row(|row| row.number("followers"))
+        .await?;
+    Ok(missing.is_none())
 }
 
 async fn add(db: &mut Db, stream: &StreamName, users: &[&str], at_ms: u64) -> sqlx::Result<u64> {

@@ -194,6 +194,7 @@ async fn change(fixture: &mut Fixture, change: FollowerChange) -> u64 {
     let op = NotificationOp::ChangeFollowers {
         stream: stream(),
         change,
+        limit: 100_000,
         at_ms: 1,
     };
     let NotificationOk::Followers { count, .. } = ask(fixture, op).await else {

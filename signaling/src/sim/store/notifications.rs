@@ -98,9 +98,12 @@ impl Notifications {
                 self.preferences.insert(user.clone(), preferences.clone());
                 Ok(NotificationOk::Preferences(preferences.clone()))
             }
-            NotificationOp::ChangeFollowers { stream, change, .. } => {
-                Ok(self.change_followers(stream, change))
-            }
+            NotificationOp::ChangeFollowers {
+                stream,
+                change,
+                limit,
+                ..
+            } => Ok(self.change_followers(stream, change, *limit)),
             NotificationOp::ListFollowers {
                 stream,
                 after,
@@ -253,11 +256,19 @@ impl Notifications {
         ids
     }
 
-    fn change_followers(&mut self, stream: &StreamName, change: &FollowerChange) -> NotificationOk {
+    fn change_followers(
+        &mut self,
+        stream: &StreamName,
+        change: &FollowerChange,
+        limit: usize,
+    ) -> NotificationOk {
         let followers = self.followers.entry(stream.clone()).or_default();
         match change {
             FollowerChange::Replace(users) => *followers = users.iter().cloned().collect(),
             FollowerChange::Add(user) => {
+                if followers.len() >= limit && !followers.contains(user) {
+                    return NotificationOk::FollowersFull;
+                }
                 followers.insert(user.clone());
             }
             FollowerChange::Remove(user) => {

@@ -72,6 +72,7 @@ impl super::Script for Script {
             82..90 => NotificationOp::ChangeFollowers {
                 stream: stream(random),
                 change: self.follower_change(random, user),
+                limit: random.random_range(1..6),
                 at_ms,
             },
             90..94 => NotificationOp::ListFollowers {
