@@ -145,6 +145,8 @@ pub struct Snapshot {
     pub streams_ended: u64,
     /// Notifications stored, one for each recipient; a folded one counts again.
     pub notifications: u64,
+    /// Of these, folded into one that the recipient had and had not read.
+    pub notifications_folded: u64,
     /// Parts of requests to notify that were there already.
     pub notification_repeats: u64,
     /// Batches sent to users who listen.

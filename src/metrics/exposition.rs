@@ -261,6 +261,11 @@ impl Readings<'_> {
                 hub.notifications,
             ),
             counter(
+                "redred_notifications_folded_total",
+                "Of these, folded into one that was there and not read.",
+                hub.notifications_folded,
+            ),
+            counter(
                 "redred_notification_repeats_total",
                 "Parts of requests to notify that were there already.",
                 hub.notification_repeats,

@@ -219,6 +219,8 @@ impl Notifications {
         job.accepted += accepted;
         job.failures = 0;
         context.stats.notifications += stored.len() as u64;
+        let folded = stored.iter().filter(|it| it.notification.count > 1);
+        context.stats.notifications_folded += folded.count() as u64;
         context.stats.notification_repeats += u64::from(is_repeat);
         for Delivered {
             user,

@@ -40,6 +40,17 @@ fn ten_thousand_are_notified_in_parts() {
 }
 
 #[test]
+fn what_folds_is_counted_apart() {
+    let mut world = world();
+    for (actor, folded) in [("bo", 0), ("cy", 2), ("di", 4)] {
+        posted(&mut world, like(actor, &["ana", "eve"]));
+        assert_eq!(world.hub.stats().notifications_folded, folded);
+    }
+    assert_eq!(world.hub.stats().notifications, 6);
+    assert_eq!(stored(&world, "ana")[0].count, 3);
+}
+
+#[test]
 fn a_repeat_after_a_failure_halfway_completes_and_never_duplicates() {
     let mut world = world();
     let listener = listen(&mut world, "u00000");
