@@ -16,7 +16,7 @@ import { toast } from './ui/toast.js';
 
 translatePage();
 
-const connection = new Connection({ token: tokenSource({ watch: ['*'], chat: ['*'] }) });
+const connection = new Connection({ token: tokenSource({ watch: ['*'], chat: ['*'] }), store: sessionStorage });
 const chat = new Chat(connection);
 const list = new RoomList(byId('rooms'), byId('search'), chat, open);
 /** @type {Conversation | null} */

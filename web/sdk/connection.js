@@ -106,6 +106,11 @@ export class Connection extends Emitter {
     return this.#clock;
   }
 
+  /** Where messages are kept that are not stored yet; null when they wait in memory only. */
+  get store() {
+    return this.#options.store ?? null;
+  }
+
   /** What `connection_established` said last; null before the first. */
   get session() {
     return this.#established;

@@ -8,6 +8,7 @@ import { uuid } from './retry.js';
 
 /** @typedef {import('./types.d.ts').Clock} Clock */
 /** @typedef {import('./types.d.ts').Attachment} Attachment */
+/** @typedef {import('./drafts.js').Drafts} Drafts */
 
 /**
  * @typedef {object} Draft
@@ -43,6 +44,8 @@ export class Outbox extends Emitter {
   #flying = null;
   #isOpen = false;
   #backoff = new Backoff();
+  /** @type {Drafts | null} */
+  #drafts = null;
   /** @type {unknown} */
   #timer = undefined;
 
@@ -77,9 +80,25 @@ export class Outbox extends Emitter {
     });
     // Whoever shows `items` sees a refusal there, and need not wait for this.
     stored.catch(() => {});
-    this.emit('change', undefined);
+    this.#changed();
     void this.#pump();
     return stored;
+  }
+
+  /**
+   * Takes up what an earlier page left there, before what was written on this one, and keeps everything there from now on.
+   *
+   * @param {Drafts} drafts
+   */
+  keep(drafts) {
+    if (this.#drafts) return;
+    this.#drafts = drafts;
+    const known = new Set(this.#items.map(({ draft }) => draft.client_id));
+    const left = drafts.load().filter(({ draft }) => !known.has(draft.client_id));
+    // Whoever wrote them is gone with the page.
+    const restored = left.map((kept) => ({ ...kept, resolve: () => {}, reject: () => {} }));
+    this.#items = [...restored, ...this.#items];
+    if (this.#items.length > 0) this.#changed();
   }
 
   /** Tries once more what was refused. @param {string} clientId */
@@ -88,14 +107,14 @@ export class Outbox extends Emitter {
     if (!item) return;
     item.status = 'sending';
     delete item.error;
-    this.emit('change', undefined);
+    this.#changed();
     void this.#pump();
   }
 
   /** Forgets what was refused. @param {string} clientId */
   discard(clientId) {
     this.#items = this.#items.filter(({ draft, status }) => draft.client_id !== clientId || status !== 'failed');
-    this.emit('change', undefined);
+    this.#changed();
   }
 
   /** The server told everybody of this message: it is stored, whatever becomes of its `ack`. @param {any} message */
@@ -160,6 +179,7 @@ export class Outbox extends Emitter {
     if (this.#flying === item) this.#flying = null;
     if (!this.#items.includes(item)) return;
     this.#items = this.#items.filter((other) => other !== item);
+    this.#drafts?.save(this.#items);
     this.emit('sent', { draft: item.draft, ack });
     item.resolve(ack);
     void this.#pump();
@@ -174,6 +194,11 @@ export class Outbox extends Emitter {
     item.status = 'failed';
     item.error = error;
     item.reject(error);
+    this.#changed();
+  }
+
+  #changed() {
+    this.#drafts?.save(this.#items);
     this.emit('change', undefined);
   }
 }

@@ -1,6 +1,7 @@
 // @ts-check
 /** @file One chat room as its channel tells it: what was said, who is there, what is on its way. */
 
+import { Drafts } from './drafts.js';
 import { RedredError } from './errors.js';
 import { Emitter } from './events.js';
 import { Mark } from './mark.js';
@@ -421,6 +422,8 @@ export class Room extends Emitter {
     if (newest && !newest.deleted) this.#delivered.to(newest.seq);
     this.#delivered.open();
     this.#read.open();
+    const { store } = this.#connection;
+    if (store) this.#outbox.keep(new Drafts(store, this.self, this.id));
     for (const message of state.messages) this.#outbox.confirm(message);
     this.#outbox.open();
     this.emit('subscribed', subscribed);

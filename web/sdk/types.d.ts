@@ -297,6 +297,18 @@ export interface ConnectionOptions {
   clock?: Clock;
   /** Gives numbers from 0 up to 1; jitter is drawn from it. */
   random?: () => number;
+  /**
+   * Keeps chat messages that the server has not stored yet, so that a reload of the page loses none: `sessionStorage`, for
+   * one. Without it they wait in memory.
+   */
+  store?: Store;
+}
+
+/** What of the DOM's `Storage` is used. */
+export interface Store {
+  getItem(key: string): string | null;
+  setItem(key: string, value: string): void;
+  removeItem(key: string): void;
 }
 
 export type ConnectionState = 'idle' | 'connecting' | 'open' | 'waiting' | 'closed';

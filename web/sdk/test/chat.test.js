@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Chat } from '../chat.js';
 import { Connection } from '../connection.js';
+import { Drafts } from '../drafts.js';
 import { EMPTY, reduce } from '../room_state.js';
 import { FakeClock, FakeServer, settled } from './fakes.js';
 
@@ -47,7 +48,7 @@ const message = (seq, text = `text ${seq}`, more = {}) => ({
 });
 
 /** A connection with a session, and the chat on it. */
-async function open() {
+async function open({ store } = {}) {
   const clock = new FakeClock();
   const server = new FakeServer();
   const connection = new Connection({
@@ -56,6 +57,7 @@ async function open() {
     WebSocket: server.WebSocket,
     clock,
     random: () => 1,
+    store,
   });
   connection.connect().catch(() => {});
   await settled();
@@ -66,8 +68,8 @@ async function open() {
 }
 
 /** The same in a room with some messages. */
-async function enter({ messages = [message(1)], state = {}, seq = messages.at(-1)?.seq ?? 0 } = {}) {
-  const all = await open();
+async function enter({ messages = [message(1)], state = {}, seq = messages.at(-1)?.seq ?? 0, store } = {}) {
+  const all = await open({ store });
   const room = all.chat.room('r1');
   room.subscribe();
   subscribed(all.server, { seq, state: { room: view(), messages, has_more: false, unread: 0, ...state } });
@@ -129,6 +131,68 @@ test('what was on its way when the connection broke is sent again under the same
   server.ack('chat_message', { id: 'm2', seq: 2, created_at: AT });
   assert.equal((await stored).seq, 2);
   assert.deepEqual(server.sent('chat_message').map(({ data }) => data.text), ['hola', 'and more']);
+});
+
+/** A browser's storage, with room for so many characters a value. */
+function storage(room = Infinity) {
+  const values = new Map();
+  return {
+    values,
+    getItem: (key) => values.get(key) ?? null,
+    setItem: (key, value) => {
+      if (value.length > room) throw new Error('QuotaExceededError');
+      values.set(key, value);
+    },
+    removeItem: (key) => values.delete(key),
+  };
+}
+
+test('what was not stored when the page was left is sent by the next page, first and once', async () => {
+  const store = storage();
+  const before = await enter({ store });
+  void before.room.send('one');
+  void before.room.send('two');
+  const [{ data: flown }] = before.server.sent('chat_message');
+  // The page is gone; the server has stored the first and nobody heard.
+  const own = message(2, 'one', { sender: { id: 'u1', name: 'Ana' }, client_id: flown.client_id });
+  const { chat, server } = await open({ store });
+  const room = chat.room('r1');
+  room.subscribe();
+  void room.send('three');
+  subscribed(server, { seq: 2, state: { room: view(), messages: [message(1), own], has_more: false, unread: 0 } });
+  await settled();
+  assert.deepEqual(texts(room), ['text 1', 'one', 'two', 'three']);
+  server.ack('chat_message', { id: 'm3', seq: 3, created_at: AT });
+  await settled();
+  server.ack('chat_message', { id: 'm4', seq: 4, created_at: AT });
+  await settled();
+  assert.deepEqual(server.sent('chat_message').map(({ data }) => data.text), ['two', 'three']);
+  assert.equal(store.values.size, 0);
+});
+
+test('a refused message is still there after a reload, and another user finds nothing', async () => {
+  const store = storage();
+  const before = await enter({ store });
+  before.room.send('no').catch(() => {});
+  const { id } = before.server.sent('chat_message')[0].metadata;
+  before.server.say('error', { code: 'forbidden', message: '', retryable: false }, { reply_to: id });
+  await settled();
+  const { room, server } = await enter({ store });
+  assert.deepEqual(room.state.messages.map(({ text, status }) => [text, status]), [['text 1', 'sent'], ['no', 'failed']]);
+  assert.equal(server.sent('chat_message').length, 0);
+  assert.deepEqual(new Drafts(store, 'u2', 'r1').load(), []);
+  room.discard(room.state.messages[1].client_id);
+  assert.equal(store.values.size, 0);
+});
+
+test('a storage that is full, or holds what is not ours, changes nothing else', async () => {
+  const store = storage(10);
+  store.values.set('redred.outbox:u1:r1', '[{"draft":{"text":7}}, 3, null]');
+  const { server, room } = await enter({ store });
+  assert.deepEqual(texts(room), ['text 1']);
+  const stored = room.send('hola');
+  server.ack('chat_message', { id: 'm2', seq: 2, created_at: AT });
+  assert.equal((await stored).id, 'm2');
 });
 
 test('a message that was stored before the break is not sent again when the recovery shows it', async () => {
