@@ -64,6 +64,26 @@ fn a_message_is_stored_then_acknowledged_then_told_to_everybody_in_the_room() {
 }
 
 #[test]
+fn ids_of_messages_rise_with_time_and_are_hard_to_guess() {
+    let mut world = World::new(Config::default());
+    let room = direct(&mut world, "ana", "bo");
+    let ana = world.connect(&viewer("ana"), Some(&room));
+    let mut id_of = |text: &str| {
+        let ack = write(&mut world, ana, &room, text);
+        world.advance(Duration::from_millis(1));
+        ack["id"].as_str().expect("an id").to_owned()
+    };
+    let ids: Vec<String> = (0..5).map(|n| id_of(&n.to_string())).collect();
+    assert!(ids.is_sorted(), "{ids:?}");
+    for pair in ids.windows(2) {
+        assert_eq!(pair[0].len(), 32);
+        // All but the time, the version and the variant.
+        assert_ne!(pair[0][13..16], pair[1][13..16]);
+        assert_ne!(pair[0][17..], pair[1][17..]);
+    }
+}
+
+#[test]
 fn a_repeat_is_acknowledged_with_the_first_result_and_told_once() {
     let mut world = World::new(Config::default());
     let room = direct(&mut world, "ana", "bo");

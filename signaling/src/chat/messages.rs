@@ -50,7 +50,7 @@ impl Room {
         self.check_writes(turn.context)?;
         self.pace(turn, &asker)?;
         let op = ChatOp::AddMessage(NewMessage {
-            id: turn.context.random_id(),
+            id: turn.context.stored_id(turn.now.wall_ms),
             room: self.id.clone(),
             sender: sender.clone(),
             text,

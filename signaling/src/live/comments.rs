@@ -185,7 +185,7 @@ impl Live {
             }
         }
         let comment = Comment {
-            id: context.random_id(),
+            id: context.stored_id(now.wall_ms),
             stream: self.stream.clone(),
             user: caller.user,
             role,

@@ -147,7 +147,7 @@ impl Notifications {
             }
             let recipients = users
                 .iter()
-                .map(|user| (user.clone(), context.random_id()))
+                .map(|user| (user.clone(), context.stored_id(now.wall_ms)))
                 .collect();
             let idempotency_key = job.key.as_ref().map(|key| format!("{key}#{}", job.done));
             let What {
