@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use redred::config::Config;
 use redred::server::{Exit, Server};
 use redred_loadtest::media::endpoint::Seat;
-use redred_loadtest::media::plan::Streams;
+use redred_loadtest::media::plan::{Streams, VideoCodec};
 use redred_loadtest::media::stage::{Cast, Stage};
 use redred_loadtest::media::tally::Tally;
 use redred_loadtest::run::{self, Target};
@@ -14,14 +14,17 @@ use redred_loadtest::scenario::Scenario;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-const STREAMS: Streams = Streams {
-    streams: 1,
-    viewers: 8,
-    bitrate_kbps: 1_500,
-    fps: 30,
-    keyframe_interval: Duration::from_secs(1),
-    audio: true,
-};
+const VIEWERS: usize = 8;
+
+/// Sends what is asked for, with a keyframe each second.
+fn synthetic(codec: VideoCodec) -> Streams {
+    Streams {
+        viewers: VIEWERS,
+        codec,
+        keyframe_interval: Duration::from_secs(1),
+        ..Streams::default()
+    }
+}
 
 struct TestServer {
     base: String,
@@ -75,9 +78,9 @@ impl TestServer {
 }
 
 /// Everybody comes, the load lasts, everybody leaves.
-async fn play(server: &TestServer, viewed: &str) -> Tally {
+async fn play(server: &TestServer, viewed: &str, streams: Streams) -> Tally {
     let mut cast = Cast {
-        streams: STREAMS,
+        streams,
         publishers: vec![
             server
                 .seat("/whip/ana", "ana", json!({"publish": ["ana"]}))
@@ -88,7 +91,7 @@ async fn play(server: &TestServer, viewed: &str) -> Tally {
         impairment: None,
         seed: 1,
     };
-    for number in 0..STREAMS.viewers {
+    for number in 0..VIEWERS {
         let user = format!("viewer-{number}");
         cast.viewers
             .push(server.seat(viewed, &user, json!({})).await);
@@ -102,7 +105,7 @@ async fn play(server: &TestServer, viewed: &str) -> Tally {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_packet_reaches_every_viewer_and_everybody_is_gone_at_the_end() {
     let server = TestServer::start().await;
-    let tally = play(&server, "/whep/ana").await;
+    let tally = play(&server, "/whep/ana", synthetic(VideoCodec::Vp8)).await;
     assert_eq!(tally.failed, std::collections::BTreeMap::new());
     assert_eq!((tally.publishing, tally.watching), (1, 8), "{tally:#?}");
     assert_eq!(
@@ -130,7 +133,7 @@ async fn every_packet_reaches_every_viewer_and_everybody_is_gone_at_the_end() {
         (8, 8)
     );
     // What was given is given back: the stream is not live any more.
-    let gone = play(&server, "/whep/nobody").await;
+    let gone = play(&server, "/whep/nobody", synthetic(VideoCodec::H264)).await;
     assert_eq!(gone.publishing, 1, "{:?}", gone.failed);
     assert_eq!(gone.failed["http 404"], 8);
     server.stop().await;
@@ -206,4 +209,59 @@ async fn what_a_bad_network_loses_is_repaired_by_the_server_and_takes_its_time()
     assert!(tally.reordered > 0, "{table}");
     assert!(tally.lost > 0, "{table}");
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h264_is_carried_as_vp8_is() {
+    let server = TestServer::start().await;
+    let tally = play(&server, "/whep/ana", synthetic(VideoCodec::H264)).await;
+    assert_eq!(tally.failed, std::collections::BTreeMap::new());
+    assert_eq!((tally.publishing, tally.watching), (1, 8), "{tally:#?}");
+    assert_eq!((tally.lost, tally.strays, tally.broken_frames), (0, 0, 0));
+    assert!(tally.frames >= 8 * 55, "{} pictures", tally.frames);
+    server.stop().await;
+}
+
+/// Samples of a codec behind a network that holds everything up for 50 ms.
+async fn replay(codec: &str) {
+    let server = TestServer::start().await;
+    let scenario = Scenario::parse(&format!(
+        "name = 'samples'\nseed = 5\nramp = '100ms'\nduration = '3s'\n\
+         streams = {{ viewers = 3, media = 'samples', codec = '{codec}' }}\n\
+         impairment = {{ delay = '50ms' }}\n\
+         thresholds = {{ failed_joins = 0, media_lost = 0 }}",
+    ));
+    let target = Target {
+        url: server.base.clone(),
+        secret: None,
+        server_pid: None,
+        threads: 1,
+        endpoints: None,
+    };
+    let scenario = scenario.expect("a scenario");
+    let report = run::run(&scenario, &target, |_| {}).await.expect("a run");
+    let table = report.table();
+    assert_eq!(report.violations(), Vec::<String>::new(), "{table}");
+    let tally = &report.media.as_ref().expect("media").tally;
+    // Every packet was recognised, by nothing but the time it carried, and every picture was whole.
+    assert_eq!((tally.strays, tally.broken_frames), (0, 0), "{table}");
+    assert_eq!(tally.latency.len(), tally.received, "{table}");
+    assert!(tally.frames >= 3 * 85, "{table}");
+    // What held them up is what is told; how much longer it took is the machine's.
+    assert!(tally.latency.min() >= 49_950, "{table}");
+    assert!(tally.latency.value_at_quantile(0.5) < 100_000, "{table}");
+    // A keyframe takes dozens of packets, as it does in the sample.
+    let per_picture = tally.received / tally.frames;
+    assert!((3..=6).contains(&per_picture), "{table}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sample_of_vp8_is_carried_whole_and_its_delay_told() {
+    replay("vp8").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sample_of_h264_is_carried_whole_and_its_delay_told() {
+    replay("h264").await;
 }

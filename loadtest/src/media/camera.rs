@@ -1,4 +1,4 @@
-//! A synthetic encoder: pictures in the sizes and bursts of a real one, and sound. It knows no clock and no network.
+//! What publishes: pictures and sound when they are due, cut into packets. It knows no clock and no network.
 
 use std::time::Duration;
 
@@ -6,22 +6,13 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use super::plan::Streams;
-use super::tag::{Kind, TAG_BYTES, Tag};
-
-/// Payload of a full packet: what fits below 1 280 bytes on the wire with all headers.
-const PAYLOAD_MAX: usize = 1_180;
-
-/// The descriptor of VP8 and the head of a frame are in front of a picture's bytes.
-const HEAD_MAX: usize = 16;
-
-/// How much larger a keyframe is than other pictures.
-const KEYFRAME_FACTOR: f64 = 5.0;
+use super::encoder::{Microphone, Video};
+use super::ledger;
+use super::plan::{Source, Streams};
+use super::samples;
+use super::tag::{Kind, Tag};
 
 const SOUND_INTERVAL: Duration = Duration::from_millis(20);
-
-/// 32 kbit/s.
-const SOUND_BYTES: usize = 80;
 
 /// A camera that is later than this goes on from now: nobody sends the pictures of a moment long past.
 const BEHIND_MAX: Duration = Duration::from_millis(500);
@@ -41,6 +32,11 @@ pub struct Packet {
     pub payload: Vec<u8>,
     /// Part of a keyframe's beginning: the first packet of one.
     pub starts_keyframe: bool,
+    /// Which packet it is.
+    pub tag: Tag,
+    /// When it leaves, near enough to tell it from all others of its stream, where the payload has no place for the tag: to be
+    /// sent as the time of capture.
+    pub stamp: Option<Duration>,
 }
 
 struct Lane {
@@ -52,18 +48,20 @@ struct Lane {
 
 /// One stream's encoders.
 pub struct Camera {
-    rng: ChaCha8Rng,
     stream: u16,
     video: Lane,
     audio: Option<Lane>,
+    encoder: Video,
+    microphone: Microphone,
     frame: u32,
     picture: u16,
     interval: Duration,
     ticks: u32,
-    delta_bytes: f64,
     keyframe_interval: Option<Duration>,
     keyframe_due: Duration,
     wants_keyframe: bool,
+    /// The last one, where packets have stamps.
+    stamp: Option<Duration>,
 }
 
 impl Camera {
@@ -71,14 +69,7 @@ impl Camera {
     #[must_use]
     pub fn new(streams: &Streams, stream: u16, seed: u64, now: Duration) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mean = f64::from(streams.bitrate_kbps) * 125.0 / f64::from(streams.fps);
         let every = streams.keyframe_interval;
-        let keyframe_interval = (!every.is_zero()).then_some(every);
-        // The keyframes take their part of the bitrate from the other pictures.
-        let delta_bytes = keyframe_interval.map_or(mean, |every| {
-            let pictures = (every.as_secs_f64() * f64::from(streams.fps)).max(1.0);
-            mean * pictures / (pictures - 1.0 + KEYFRAME_FACTOR)
-        });
         // Starts somewhere else each time, as real ones do.
         let mut lane = || Lane {
             seq_no: u64::from(rng.random::<u16>() >> 1),
@@ -87,19 +78,23 @@ impl Camera {
             next: now,
         };
         let (video, audio) = (lane(), lane());
+        let picture = rng.random::<u16>() & 0x7fff;
+        let is_sample = streams.media == Source::Samples;
+        let fps = if is_sample { samples::FPS } else { streams.fps };
         Self {
-            picture: rng.random::<u16>() & 0x7fff,
-            rng,
             stream,
             video,
             audio: streams.audio.then_some(audio),
+            microphone: Microphone::new(streams.media, &mut rng),
+            encoder: Video::new(streams, rng),
             frame: 0,
-            interval: Duration::from_secs(1) / streams.fps,
-            ticks: 90_000 / streams.fps,
-            delta_bytes,
-            keyframe_interval,
+            picture,
+            interval: Duration::from_secs(1) / fps,
+            ticks: 90_000 / fps,
+            keyframe_interval: (!every.is_zero()).then_some(every),
             keyframe_due: now,
             wants_keyframe: true,
+            stamp: is_sample.then_some(Duration::ZERO),
         }
     }
 
@@ -146,29 +141,17 @@ impl Camera {
         while lane.next <= now {
             lane.next += SOUND_INTERVAL;
             lane.timestamp = lane.timestamp.wrapping_add(960);
-            lane.number += 1;
-            // Opus, 20 ms, full band, stereo, one frame.
-            let mut payload = vec![0x5a; SOUND_BYTES - TAG_BYTES];
-            payload[0] = 0xfc;
             let tag = Tag {
                 stream: self.stream,
                 kind: Kind::Audio,
-                frame: lane.number,
+                frame: lane.number + 1,
                 part: 0,
                 parts: 1,
-                number: lane.number,
+                number: lane.number + 1,
                 sent: now,
             };
-            tag.write(&mut payload);
-            send(Packet {
-                is_audio: true,
-                seq_no: lane.seq_no,
-                timestamp: lane.timestamp,
-                marker: false,
-                payload,
-                starts_keyframe: false,
-            });
-            lane.seq_no += 1;
+            let payload = self.microphone.encode();
+            send(lane.packet(tag, payload, &mut self.stamp));
         }
     }
 
@@ -176,79 +159,70 @@ impl Camera {
         if self.keyframe_interval.is_some() && self.keyframe_due <= now {
             self.wants_keyframe = true;
         }
-        let is_keyframe = std::mem::take(&mut self.wants_keyframe);
-        if is_keyframe && let Some(every) = self.keyframe_interval {
+        let wants_keyframe = std::mem::take(&mut self.wants_keyframe);
+        if wants_keyframe && let Some(every) = self.keyframe_interval {
             self.keyframe_due = now + every;
         }
         self.frame += 1;
         self.picture = self.picture.wrapping_add(1) & 0x7fff;
-        let factor = if is_keyframe { KEYFRAME_FACTOR } else { 1.0 };
-        let spread: f64 = self.rng.random_range(0.8..1.2);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "at most some hundred thousand bytes"
-        )]
-        let bytes = (self.delta_bytes * factor * spread) as usize;
-        let parts = bytes.div_ceil(PAYLOAD_MAX).max(1);
-        let size = (bytes / parts).clamp(HEAD_MAX + TAG_BYTES, PAYLOAD_MAX);
+        let encoded = self.encoder.encode(wants_keyframe, self.picture);
         let lane = &mut self.video;
         lane.timestamp = lane.timestamp.wrapping_add(self.ticks);
-        let parts = u16::try_from(parts).unwrap_or(u16::MAX);
-        for part in 0..parts {
-            lane.number += 1;
-            let is_first = part == 0;
-            let mut payload = head(self.picture, is_first, is_first && is_keyframe);
-            payload.resize(size - TAG_BYTES, 0x5a);
+        let parts = u16::try_from(encoded.payloads.len()).unwrap_or(u16::MAX);
+        for (part, payload) in (0..parts).zip(encoded.payloads) {
             let tag = Tag {
                 stream: self.stream,
-                kind: if is_keyframe { Kind::Key } else { Kind::Delta },
+                kind: if encoded.is_key {
+                    Kind::Key
+                } else {
+                    Kind::Delta
+                },
                 frame: self.frame,
                 part,
                 parts,
-                number: lane.number,
+                number: lane.number + 1,
                 sent: now,
             };
-            tag.write(&mut payload);
-            send(Packet {
-                is_audio: false,
-                seq_no: lane.seq_no,
-                timestamp: lane.timestamp,
-                marker: part + 1 == parts,
-                payload,
-                starts_keyframe: is_first && is_keyframe,
-            });
-            lane.seq_no += 1;
+            send(lane.packet(tag, payload, &mut self.stamp));
         }
     }
 }
 
-/// The VP8 payload descriptor with the picture's number (RFC 7741 section 4.2), and what a frame begins with.
-fn head(picture: u16, is_first: bool, starts_keyframe: bool) -> Vec<u8> {
-    let [high, low] = (picture | 0x8000).to_be_bytes();
-    let mut payload = Vec::with_capacity(PAYLOAD_MAX);
-    payload.extend([if is_first { 0x90 } else { 0x80 }, 0x80, high, low]);
-    if starts_keyframe {
-        // 1280 by 720.
-        payload.extend([0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x00, 0x05, 0xd0, 0x02]);
-    } else {
-        payload.push(0x11);
+impl Lane {
+    /// The next packet. Says what it is in its last bytes, unless it has a stamp.
+    fn packet(&mut self, tag: Tag, mut payload: Vec<u8>, stamp: &mut Option<Duration>) -> Packet {
+        match stamp {
+            Some(stamp) => *stamp = ledger::stamp(tag.sent, *stamp),
+            None => tag.write(&mut payload),
+        }
+        let is_audio = tag.kind == Kind::Audio;
+        let packet = Packet {
+            is_audio,
+            seq_no: self.seq_no,
+            timestamp: self.timestamp,
+            marker: !is_audio && tag.part + 1 == tag.parts,
+            payload,
+            starts_keyframe: tag.kind == Kind::Key && tag.part == 0,
+            tag,
+            stamp: *stamp,
+        };
+        self.seq_no += 1;
+        self.number += 1;
+        packet
     }
-    payload
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::encoder::PAYLOAD_MAX;
+    use super::super::plan::VideoCodec;
     use super::*;
 
     fn streams() -> Streams {
         Streams {
-            streams: 1,
             viewers: 1,
-            bitrate_kbps: 1_500,
-            fps: 30,
             keyframe_interval: Duration::from_secs(2),
-            audio: true,
+            ..Streams::default()
         }
     }
 
@@ -318,5 +292,121 @@ mod tests {
         let packets = film(&mut camera, 60_000, 60_001);
         let pictures = packets.iter().filter(|packet| packet.marker).count();
         assert_eq!(pictures, 1);
+    }
+
+    fn samples(codec: VideoCodec) -> Streams {
+        Streams {
+            media: Source::Samples,
+            codec,
+            ..Streams::default()
+        }
+    }
+
+    /// What a depacketizer makes of the pictures, one after the other.
+    fn pictures(packets: &[Packet], codec: VideoCodec) -> Vec<(bool, Vec<u8>)> {
+        use str0m::format::CodecExtra;
+        use str0m::unversioned::{Depacketizer, H264Depacketizer, Vp8Depacketizer};
+
+        let mut depacketizer: Box<dyn Depacketizer> = match codec {
+            VideoCodec::Vp8 => Box::new(Vp8Depacketizer::default()),
+            VideoCodec::H264 => Box::new(H264Depacketizer::default()),
+        };
+        let mut pictures = Vec::new();
+        let (mut whole, mut extra) = (Vec::new(), CodecExtra::None);
+        for packet in packets.iter().filter(|packet| !packet.is_audio) {
+            depacketizer
+                .depacketize(&packet.payload, &mut whole, &mut extra)
+                .expect("a payload");
+            if packet.marker {
+                let is_key = packet.tag.kind == Kind::Key;
+                pictures.push((is_key, std::mem::take(&mut whole)));
+            }
+        }
+        pictures
+    }
+
+    /// Whether the pictures of a film are those of the sample from `first` on, as far as they are compared.
+    fn follow(film: &[(bool, Vec<u8>)], codec: VideoCodec, first: usize) -> bool {
+        let sample = samples::pictures(codec).iter().cycle().skip(first);
+        film.iter().zip(sample).all(|((is_key, bytes), picture)| {
+            let has_all = match codec {
+                VideoCodec::Vp8 => bytes == picture.bytes,
+                // Start codes have another length; the last slice's bytes have not.
+                VideoCodec::H264 => {
+                    bytes[bytes.len() - 50..] == picture.bytes[picture.bytes.len() - 50..]
+                }
+            };
+            *is_key == picture.is_key && has_all
+        })
+    }
+
+    #[test]
+    fn a_sample_is_replayed_bit_for_bit_over_its_end_with_numbers_that_go_on() {
+        for codec in [VideoCodec::Vp8, VideoCodec::H264] {
+            let mut camera = Camera::new(&samples(codec), 0, 1, Duration::ZERO);
+            let packets = film(&mut camera, 0, 10_000);
+            let film = pictures(&packets, codec);
+            assert!((299..=301).contains(&film.len()), "{}", film.len());
+            let mut keys = (0..120).filter(|at| samples::pictures(codec)[*at].is_key);
+            assert!(keys.any(|first| follow(&film, codec, first)), "{codec:?}");
+            let video: Vec<_> = packets.iter().filter(|packet| !packet.is_audio).collect();
+            assert!(
+                video
+                    .iter()
+                    .all(|packet| packet.payload.len() <= PAYLOAD_MAX)
+            );
+            for pair in video.windows(2) {
+                assert_eq!(pair[1].seq_no, pair[0].seq_no + 1);
+                let ticks = if pair[0].marker { 3_000 } else { 0 };
+                assert_eq!(pair[1].timestamp, pair[0].timestamp.wrapping_add(ticks));
+            }
+            if codec == VideoCodec::Vp8 {
+                let id =
+                    |packet: &Packet| u16::from_be_bytes([packet.payload[2], packet.payload[3]]);
+                for pair in video.windows(2) {
+                    let step = u16::from(pair[0].marker);
+                    assert_eq!(id(pair[1]) & 0x7fff, (id(pair[0]) + step) & 0x7fff);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_sample_goes_on_from_its_next_keyframe_when_one_is_asked_for() {
+        for codec in [VideoCodec::Vp8, VideoCodec::H264] {
+            let mut camera = Camera::new(&samples(codec), 0, 1, Duration::ZERO);
+            film(&mut camera, 0, 500);
+            camera.request_keyframe();
+            let film = pictures(&film(&mut camera, 500, 3_000), codec);
+            assert!(film[0].0, "{codec:?}");
+            let keys = (0..120).filter(|at| samples::pictures(codec)[*at].is_key);
+            let firsts: Vec<_> = keys.filter(|first| follow(&film, codec, *first)).collect();
+            assert_eq!(firsts.len(), 1, "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn packets_of_samples_have_stamps_that_tell_them_apart_and_when_they_left() {
+        let mut camera = Camera::new(&samples(VideoCodec::Vp8), 0, 1, Duration::ZERO);
+        let packets = film(&mut camera, 0, 5_000);
+        let stamps: Vec<_> = packets.iter().filter_map(|packet| packet.stamp).collect();
+        assert_eq!(stamps.len(), packets.len());
+        assert!(
+            stamps
+                .windows(2)
+                .all(|pair| pair[1] >= pair[0] + ledger::STEP)
+        );
+        for packet in &packets {
+            let off = packet.stamp.expect("a stamp") - packet.tag.sent;
+            assert!(off < Duration::from_millis(1), "{off:?}");
+            assert_eq!(Tag::read(&packet.payload), None);
+        }
+        let mut camera = Camera::new(&streams(), 0, 1, Duration::ZERO);
+        for packet in film(&mut camera, 0, 1_000) {
+            assert_eq!(
+                (packet.stamp, Tag::read(&packet.payload)),
+                (None, Some(packet.tag))
+            );
+        }
     }
 }

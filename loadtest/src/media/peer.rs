@@ -3,19 +3,21 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::UdpSocket;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::format::Codec;
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{RtpWrite, Ssrc};
+use str0m::rtp::{AbsCaptureTime, Extension, ExtensionValues, RtpWrite, Ssrc};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
 
 use super::camera::{Camera, Packet};
 use super::dtls::Identity;
 use super::impair::{Datagram, Link};
+use super::ledger::Ledger;
+use super::plan::{Source, Streams, VideoCodec};
 use super::tag::{Kind, Tag};
 use super::tally::Tally;
 use super::watch::{Sent, Watch};
@@ -24,9 +26,17 @@ use crate::measure::record;
 /// How long a peer may take from its offer to its first whole keyframe.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The extension's number in our offers, and what H264 is offered as.
+const CAPTURE_ID: u8 = 7;
+const H264_PT: u8 = 108;
+const H264_RTX_PT: u8 = 109;
+const H264_PROFILE: u32 = 0x42_e0_1f;
+
 /// What a publisher has sent so far, for the threads of its viewers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Live {
+    /// Where packets have stamps.
+    ledger: Ledger,
     video: AtomicU32,
     audio: AtomicU32,
     frames: AtomicU32,
@@ -34,6 +44,17 @@ pub(super) struct Live {
 }
 
 impl Live {
+    /// Nothing yet, in a run that began at `start`.
+    pub(super) fn new(start: Instant) -> Self {
+        Self {
+            ledger: Ledger::new(start),
+            video: AtomicU32::default(),
+            audio: AtomicU32::default(),
+            frames: AtomicU32::default(),
+            last_us: AtomicU64::default(),
+        }
+    }
+
     fn note(&self, camera: &Camera, now: Duration) {
         let (video, audio) = camera.sent();
         let before = self.frames.swap(camera.frame(), Ordering::Relaxed);
@@ -86,6 +107,7 @@ pub(super) struct Offering {
     pending: SdpPendingOffer,
     video: Mid,
     audio: Option<Mid>,
+    codec: Codec,
     began: Instant,
     /// The offer.
     pub(super) sdp: String,
@@ -96,24 +118,39 @@ impl Offering {
         identity: &Identity,
         ip: IpAddr,
         direction: Direction,
-        has_audio: bool,
+        streams: &Streams,
     ) -> anyhow::Result<Self> {
         let began = Instant::now();
         let socket = std::net::UdpSocket::bind((ip, 0))?;
         socket.set_nonblocking(true)?;
         let local = socket.local_addr()?;
-        let mut rtc = Rtc::builder()
+        let mut config = Rtc::builder()
             .set_crypto_provider(identity.crypto.clone())
             .set_dtls_cert(identity.certificate.clone())
             .clear_codecs()
             .enable_opus(true, false)
-            .enable_vp8(true)
-            .set_rtp_mode(true)
-            .build(began);
+            .set_rtp_mode(true);
+        let codec = match streams.codec {
+            VideoCodec::Vp8 => {
+                config = config.enable_vp8(true);
+                Codec::Vp8
+            }
+            VideoCodec::H264 => {
+                // Only what is sent: Constrained Baseline, level 3.1, in fragments.
+                let codecs = config.codec_config();
+                codecs.add_h264(H264_PT.into(), Some(H264_RTX_PT.into()), true, H264_PROFILE);
+                Codec::H264
+            }
+        };
+        if streams.media == Source::Samples {
+            config = config.set_extension(CAPTURE_ID, Extension::AbsoluteCaptureTime);
+        }
+        let mut rtc = config.build(began);
         rtc.add_local_candidate(Candidate::host(local, "udp")?);
         let mut change = rtc.sdp_api();
-        let audio =
-            has_audio.then(|| change.add_media(MediaKind::Audio, direction, None, None, None));
+        let audio = streams
+            .audio
+            .then(|| change.add_media(MediaKind::Audio, direction, None, None, None));
         let video = change.add_media(MediaKind::Video, direction, None, None, None);
         let (offer, pending) = change
             .apply()
@@ -126,6 +163,7 @@ impl Offering {
             pending,
             video,
             audio,
+            codec,
             began,
         })
     }
@@ -148,6 +186,7 @@ impl Offering {
             local: self.local,
             video: self.video,
             audio: self.audio,
+            codec: self.codec,
             part,
             link,
             rtc_due: now,
@@ -178,6 +217,7 @@ pub(super) struct Peer {
     local: SocketAddr,
     video: Mid,
     audio: Option<Mid>,
+    codec: Codec,
     part: Part,
     link: Option<Box<Link>>,
     rtc_due: Instant,
@@ -331,7 +371,11 @@ impl Peer {
                     camera.request_keyframe();
                 }
             }
-            Event::RtpPacket(packet) => self.packet(desk, now, packet.header.ssrc, &packet.payload),
+            Event::RtpPacket(packet) => {
+                let captured = packet.header.ext_vals.abs_capture_time;
+                let captured = captured.map(|time| time.capture_time);
+                self.packet(desk, now, packet.header.ssrc, &packet.payload, captured);
+            }
             _ => {}
         }
     }
@@ -350,11 +394,19 @@ impl Peer {
         };
     }
 
-    fn packet(&mut self, desk: &mut Desk, now: Instant, ssrc: Ssrc, payload: &[u8]) {
-        let Part::Watching(watch, _) = &mut self.part else {
+    fn packet(
+        &mut self,
+        desk: &mut Desk,
+        now: Instant,
+        ssrc: Ssrc,
+        payload: &[u8],
+        captured: Option<SystemTime>,
+    ) {
+        let Part::Watching(watch, live) = &mut self.part else {
             return;
         };
-        let Some(tag) = Tag::read(payload) else {
+        let tag = Tag::read(payload).or_else(|| live.ledger.find(captured?));
+        let Some(tag) = tag else {
             desk.tally.strays += 1;
             return;
         };
@@ -389,7 +441,7 @@ impl Peer {
         }
         record(&mut desk.tally.lag, at - due);
         let (rtc, tally) = (&mut self.rtc, &mut desk.tally);
-        let video = pt(rtc, self.video, Codec::Vp8).map(|pt| (self.video, pt));
+        let video = pt(rtc, self.video, self.codec).map(|pt| (self.video, pt));
         let audio = self
             .audio
             .and_then(|mid| Some((mid, pt(rtc, mid, Codec::Opus)?)));
@@ -409,9 +461,20 @@ impl Peer {
                 marker,
                 payload,
                 starts_keyframe,
+                tag,
+                stamp,
             } = packet;
+            let captured = stamp.map(|stamp| AbsCaptureTime {
+                capture_time: live.ledger.note(stamp, tag),
+                clock_offset: None,
+            });
+            let values = ExtensionValues {
+                abs_capture_time: captured,
+                ..ExtensionValues::default()
+            };
             let write = RtpWrite::new(pt, seq_no.into(), timestamp, now, payload)
                 .marker(marker)
+                .ext_vals(values)
                 .nackable(!is_audio);
             stream.write_rtp(write);
             tally.sent += 1;

@@ -95,7 +95,8 @@ impl Stage {
         let reactors = (0..threads.max(1))
             .map(|number| Reactor::start(number, start, progress.clone()))
             .collect::<anyhow::Result<_>>()?;
-        let lives = cast.publishers.iter().map(|_| Arc::default()).collect();
+        let live = || Arc::new(Live::new(start));
+        let lives = cast.publishers.iter().map(|_| live()).collect();
         Ok(Self {
             shared: Arc::new(Shared {
                 cast,
@@ -238,7 +239,8 @@ impl Shared {
 
     fn live(&self, stream: u16) -> Arc<Live> {
         let live = self.lives.get(usize::from(stream));
-        live.cloned().unwrap_or_default()
+        live.cloned()
+            .unwrap_or_else(|| Arc::new(Live::new(Instant::now())))
     }
 
     /// Who was refused is settled here; who was answered is by its thread.
@@ -260,8 +262,7 @@ impl Shared {
         direction: Direction,
         role: Role,
     ) -> Result<Peer, String> {
-        let has_audio = self.cast.streams.audio;
-        let offering = Offering::new(&self.identity, ip, direction, has_audio);
+        let offering = Offering::new(&self.identity, ip, direction, &self.cast.streams);
         let offering = offering.map_err(|error| format!("{error:#}"))?;
         let answered = endpoint::offer(&self.client, seat, offering.sdp.clone()).await;
         let (answer, resource) = answered.map_err(|refusal| refusal.to_string())?;

@@ -1,4 +1,4 @@
-//! What each synthetic packet says of itself, in its last bytes: exact counting needs no guess.
+//! What a packet says of itself; synthetic ones in their last bytes. Exact counting needs no guess.
 //!
 //! A server may rewrite everything that belongs to RTP and to the codec's payload descriptor; the end of the payload it
 //! forwards as it is.

@@ -209,12 +209,8 @@ mod tests {
     /// What a camera sends in so many milliseconds, and what it had sent then.
     fn film(until: u64) -> (Vec<Tag>, Sent) {
         let streams = Streams {
-            streams: 1,
-            viewers: 1,
-            bitrate_kbps: 1_500,
-            fps: 30,
             keyframe_interval: ms(2_000),
-            audio: true,
+            ..Streams::default()
         };
         let mut camera = Camera::new(&streams, 3, 1, Duration::ZERO);
         let mut tags = Vec::new();
