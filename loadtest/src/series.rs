@@ -421,6 +421,13 @@ fn media(step: &Tally, step_s: u64, watching: u64) -> Vec<Cell> {
             rate(step.keyframe_requests),
         ),
         cell(
+            "media_layer_switches",
+            trouble,
+            "layer switches",
+            "/s",
+            rate(step.layer_switches),
+        ),
+        cell(
             "media_failed",
             trouble,
             "failed joins",

@@ -265,3 +265,36 @@ async fn a_sample_of_vp8_is_carried_whole_and_its_delay_told() {
 async fn a_sample_of_h264_is_carried_whole_and_its_delay_told() {
     replay("h264").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn viewers_of_layers_get_the_best_there_is_and_their_switches_are_counted() {
+    let server = TestServer::start().await;
+    let scenario = Scenario::parse(
+        "name = 'layers'\nseed = 6\nramp = '100ms'\nduration = '9s'\n\
+         streams = { viewers = 3, layers = 3, layer_pause = '4s', bitrate_kbps = 800 }\n\
+         thresholds = { failed_joins = 0, media_lost = 0 }",
+    );
+    let target = Target {
+        url: server.base.clone(),
+        secret: None,
+        server_pid: None,
+        threads: 1,
+        endpoints: None,
+    };
+    let scenario = scenario.expect("a scenario");
+    let report = run::run(&scenario, &target, |_| {}).await.expect("a run");
+    let table = report.table();
+    assert_eq!(report.violations(), Vec::<String>::new(), "{table}");
+    let tally = &report.media.as_ref().expect("media").tally;
+    // The top layer goes after four seconds and is back after eight: down and up again, whatever layer they began with.
+    assert!(tally.layer_switches >= 2 * 3, "{table}");
+    assert_eq!((tally.strays, tally.duplicated), (0, 0), "{table}");
+    let document = report.document();
+    let switches = document.series.column("media_layer_switches");
+    let values = &switches.expect("a column").values;
+    let sum: f64 = values.iter().flatten().sum();
+    #[expect(clippy::cast_precision_loss, reason = "a few")]
+    let counted = tally.layer_switches as f64;
+    assert!((sum - counted).abs() < 1e-6, "{table}");
+    server.stop().await;
+}

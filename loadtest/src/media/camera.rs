@@ -8,7 +8,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 use super::encoder::{Microphone, Video};
 use super::ledger;
-use super::plan::{Source, Streams};
+use super::plan::{LAYERS_MAX, Source, Streams};
 use super::samples;
 use super::tag::{Kind, Tag};
 
@@ -22,6 +22,8 @@ const BEHIND_MAX: Duration = Duration::from_millis(500);
 pub struct Packet {
     /// Of the sound, or of a picture.
     pub is_audio: bool,
+    /// The layer's name, where there are several.
+    pub rid: Option<&'static str>,
     /// RTP sequence number, extended.
     pub seq_no: u64,
     /// RTP timestamp.
@@ -39,27 +41,49 @@ pub struct Packet {
     pub stamp: Option<Duration>,
 }
 
+/// How much was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Packets of the pictures of each layer.
+    pub video: [u32; LAYERS_MAX],
+    /// Pictures of each layer.
+    pub frames: [u32; LAYERS_MAX],
+    /// Packets of sound.
+    pub audio: u32,
+}
+
 struct Lane {
     seq_no: u64,
     timestamp: u32,
     number: u32,
-    next: Duration,
+}
+
+/// One encoding of the pictures.
+struct Layer {
+    index: u8,
+    rid: Option<&'static str>,
+    lane: Lane,
+    encoder: Video,
+    frame: u32,
+    picture: u16,
+    wants_keyframe: bool,
 }
 
 /// One stream's encoders.
 pub struct Camera {
     stream: u16,
-    video: Lane,
+    /// Lowest first.
+    layers: Vec<Layer>,
     audio: Option<Lane>,
-    encoder: Video,
     microphone: Microphone,
-    frame: u32,
-    picture: u16,
+    began: Duration,
+    next_picture: Duration,
+    next_sound: Duration,
     interval: Duration,
     ticks: u32,
+    layer_pause: Duration,
     keyframe_interval: Option<Duration>,
     keyframe_due: Duration,
-    wants_keyframe: bool,
     /// The last one, where packets have stamps.
     stamp: Option<Duration>,
 }
@@ -70,30 +94,37 @@ impl Camera {
     pub fn new(streams: &Streams, stream: u16, seed: u64, now: Duration) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let every = streams.keyframe_interval;
-        // Starts somewhere else each time, as real ones do.
-        let mut lane = || Lane {
-            seq_no: u64::from(rng.random::<u16>() >> 1),
-            timestamp: rng.random(),
-            number: 0,
-            next: now,
-        };
-        let (video, audio) = (lane(), lane());
-        let picture = rng.random::<u16>() & 0x7fff;
+        let rids = streams.rids();
+        let count = rids.len().max(1);
+        let layers = (0..count).map(|index| Layer {
+            index: u8::try_from(index).unwrap_or_default(),
+            rid: rids.get(index).copied(),
+            lane: Lane::new(&mut rng),
+            encoder: Video::new(
+                streams,
+                count - 1 - index,
+                ChaCha8Rng::seed_from_u64(rng.random()),
+            ),
+            frame: 0,
+            picture: rng.random::<u16>() & 0x7fff,
+            wants_keyframe: true,
+        });
+        let layers = layers.collect();
         let is_sample = streams.media == Source::Samples;
         let fps = if is_sample { samples::FPS } else { streams.fps };
         Self {
             stream,
-            video,
-            audio: streams.audio.then_some(audio),
+            layers,
+            audio: streams.audio.then(|| Lane::new(&mut rng)),
             microphone: Microphone::new(streams.media, &mut rng),
-            encoder: Video::new(streams, rng),
-            frame: 0,
-            picture,
+            began: now,
+            next_picture: now,
+            next_sound: now,
             interval: Duration::from_secs(1) / fps,
             ticks: 90_000 / fps,
+            layer_pause: streams.layer_pause,
             keyframe_interval: (!every.is_zero()).then_some(every),
             keyframe_due: now,
-            wants_keyframe: true,
             stamp: is_sample.then_some(Duration::ZERO),
         }
     }
@@ -101,49 +132,62 @@ impl Camera {
     /// When the next picture or sound is due.
     #[must_use]
     pub fn due(&self) -> Duration {
-        let audio = self.audio.as_ref().map(|lane| lane.next);
-        audio.map_or(self.video.next, |audio| audio.min(self.video.next))
+        match self.audio {
+            Some(_) => self.next_picture.min(self.next_sound),
+            None => self.next_picture,
+        }
     }
 
-    /// The next picture is a keyframe.
+    /// The next picture is a keyframe, in every layer.
     pub fn request_keyframe(&mut self) {
-        self.wants_keyframe = true;
+        for layer in &mut self.layers {
+            layer.wants_keyframe = true;
+        }
     }
 
-    /// How many packets of pictures and of sound there were.
-    #[must_use]
-    pub fn sent(&self) -> (u32, u32) {
-        let audio = self.audio.as_ref().map_or(0, |lane| lane.number);
-        (self.video.number, audio)
+    /// The next picture is a keyframe in the layer of this name.
+    pub fn request_keyframe_of(&mut self, rid: Option<&str>) {
+        for layer in &mut self.layers {
+            layer.wants_keyframe |= layer.rid == rid;
+        }
     }
 
-    /// Number of the last picture.
+    /// How much there was.
     #[must_use]
-    pub fn frame(&self) -> u32 {
-        self.frame
+    pub fn sent(&self) -> Counts {
+        let mut counts = Counts {
+            audio: self.audio.as_ref().map_or(0, |lane| lane.number),
+            ..Counts::default()
+        };
+        let slots = counts.video.iter_mut().zip(&mut counts.frames);
+        for (layer, (video, frames)) in self.layers.iter().zip(slots) {
+            (*video, *frames) = (layer.lane.number, layer.frame);
+        }
+        counts
     }
 
     /// Gives what is due.
     pub fn shoot(&mut self, now: Duration, mut send: impl FnMut(Packet)) {
-        if self.video.next + BEHIND_MAX < now {
-            self.video.next = now;
+        if self.next_picture + BEHIND_MAX < now {
+            self.next_picture = now;
         }
-        while self.video.next <= now {
-            self.video.next += self.interval;
+        while self.next_picture <= now {
+            self.next_picture += self.interval;
             self.picture(now, &mut send);
         }
         let Some(lane) = &mut self.audio else {
             return;
         };
-        if lane.next + BEHIND_MAX < now {
-            lane.next = now;
+        if self.next_sound + BEHIND_MAX < now {
+            self.next_sound = now;
         }
-        while lane.next <= now {
-            lane.next += SOUND_INTERVAL;
+        while self.next_sound <= now {
+            self.next_sound += SOUND_INTERVAL;
             lane.timestamp = lane.timestamp.wrapping_add(960);
             let tag = Tag {
                 stream: self.stream,
                 kind: Kind::Audio,
+                layer: 0,
                 frame: lane.number + 1,
                 part: 0,
                 parts: 1,
@@ -151,46 +195,88 @@ impl Camera {
                 sent: now,
             };
             let payload = self.microphone.encode();
-            send(lane.packet(tag, payload, &mut self.stamp));
+            send(lane.packet(tag, None, payload, &mut self.stamp));
         }
     }
 
     fn picture(&mut self, now: Duration, send: &mut impl FnMut(Packet)) {
-        if self.keyframe_interval.is_some() && self.keyframe_due <= now {
-            self.wants_keyframe = true;
-        }
-        let wants_keyframe = std::mem::take(&mut self.wants_keyframe);
-        if wants_keyframe && let Some(every) = self.keyframe_interval {
+        if let Some(every) = self.keyframe_interval
+            && self.keyframe_due <= now
+        {
             self.keyframe_due = now + every;
+            self.request_keyframe();
         }
+        let pauses = self.pauses(now);
+        let top = self.layers.len() - 1;
+        for (index, layer) in self.layers.iter_mut().enumerate() {
+            layer.lane.timestamp = layer.lane.timestamp.wrapping_add(self.ticks);
+            if pauses && index == top {
+                // An encoder that was off starts anew.
+                layer.wants_keyframe = true;
+                continue;
+            }
+            layer.shoot(self.stream, now, &mut self.stamp, send);
+        }
+    }
+
+    /// Whether this is a time without the top layer.
+    fn pauses(&self, now: Duration) -> bool {
+        let length = self.layer_pause.as_nanos();
+        length > 0 && (now - self.began).as_nanos() / length % 2 == 1
+    }
+}
+
+impl Layer {
+    fn shoot(
+        &mut self,
+        stream: u16,
+        now: Duration,
+        stamp: &mut Option<Duration>,
+        send: &mut impl FnMut(Packet),
+    ) {
+        let wants_keyframe = std::mem::take(&mut self.wants_keyframe);
         self.frame += 1;
         self.picture = self.picture.wrapping_add(1) & 0x7fff;
         let encoded = self.encoder.encode(wants_keyframe, self.picture);
-        let lane = &mut self.video;
-        lane.timestamp = lane.timestamp.wrapping_add(self.ticks);
         let parts = u16::try_from(encoded.payloads.len()).unwrap_or(u16::MAX);
         for (part, payload) in (0..parts).zip(encoded.payloads) {
             let tag = Tag {
-                stream: self.stream,
+                stream,
                 kind: if encoded.is_key {
                     Kind::Key
                 } else {
                     Kind::Delta
                 },
+                layer: self.index,
                 frame: self.frame,
                 part,
                 parts,
-                number: lane.number + 1,
+                number: self.lane.number + 1,
                 sent: now,
             };
-            send(lane.packet(tag, payload, &mut self.stamp));
+            send(self.lane.packet(tag, self.rid, payload, stamp));
         }
     }
 }
 
 impl Lane {
+    /// Starts somewhere else each time, as real ones do.
+    fn new(rng: &mut ChaCha8Rng) -> Self {
+        Self {
+            seq_no: u64::from(rng.random::<u16>() >> 1),
+            timestamp: rng.random(),
+            number: 0,
+        }
+    }
+
     /// The next packet. Says what it is in its last bytes, unless it has a stamp.
-    fn packet(&mut self, tag: Tag, mut payload: Vec<u8>, stamp: &mut Option<Duration>) -> Packet {
+    fn packet(
+        &mut self,
+        tag: Tag,
+        rid: Option<&'static str>,
+        mut payload: Vec<u8>,
+        stamp: &mut Option<Duration>,
+    ) -> Packet {
         match stamp {
             Some(stamp) => *stamp = ledger::stamp(tag.sent, *stamp),
             None => tag.write(&mut payload),
@@ -198,6 +284,7 @@ impl Lane {
         let is_audio = tag.kind == Kind::Audio;
         let packet = Packet {
             is_audio,
+            rid,
             seq_no: self.seq_no,
             timestamp: self.timestamp,
             marker: !is_audio && tag.part + 1 == tag.parts,
@@ -408,5 +495,41 @@ mod tests {
                 (None, Some(packet.tag))
             );
         }
+    }
+
+    #[test]
+    fn layers_leave_together_in_their_sizes_and_the_top_one_pauses() {
+        let streams = Streams {
+            layers: 3,
+            layer_pause: Duration::from_secs(2),
+            ..Streams::default()
+        };
+        let mut camera = Camera::new(&streams, 0, 1, Duration::ZERO);
+        let packets = film(&mut camera, 0, 4_000);
+        let of = |rid| packets.iter().filter(move |packet| packet.rid == Some(rid));
+        let kbits = |rid| of(rid).map(|packet| packet.payload.len()).sum::<usize>() / 125;
+        // Four seconds of the lower ones, two of the top one.
+        let (quarter, half, full) = (kbits("q"), kbits("h"), kbits("f"));
+        assert!((550..700).contains(&quarter), "{quarter}");
+        assert!((1_700..2_000).contains(&half), "{half}");
+        assert!((2_800..3_400).contains(&full), "{full}");
+        let counts = camera.sent();
+        assert_eq!(counts.frames[0], counts.frames[1]);
+        assert!((59..=62).contains(&counts.frames[2]), "{counts:?}");
+        assert_eq!(counts.video[2] as usize, of("f").count());
+        assert!(
+            of("f").all(|packet| packet.tag.sent < Duration::from_secs(2) && packet.tag.layer == 2)
+        );
+        let back = film(&mut camera, 4_000, 4_040);
+        let first = back.iter().find(|packet| packet.rid == Some("f"));
+        assert!(first.expect("the top layer").starts_keyframe);
+
+        camera.request_keyframe_of(Some("h"));
+        let packets = film(&mut camera, 4_040, 4_080);
+        let keys = packets.iter().filter(|packet| packet.starts_keyframe);
+        assert_eq!(
+            keys.map(|packet| packet.rid).collect::<Vec<_>>(),
+            [Some("h")]
+        );
     }
 }

@@ -3,7 +3,7 @@
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::plan::{Source, Streams, VideoCodec};
+use super::plan::{LAYERS_MAX, Source, Streams, VideoCodec};
 use super::samples::{self, Picture};
 use super::tag::TAG_BYTES;
 
@@ -18,6 +18,9 @@ const DESCRIPTOR_BYTES: usize = 4;
 
 /// How much larger a keyframe is than other pictures.
 const KEYFRAME_FACTOR: f64 = 5.0;
+
+/// Bitrates of the top layer and of those below it, as parts of the top one's: about what browsers give them.
+const LAYER_SHARES: [f64; LAYERS_MAX] = [1.0, 0.3, 0.1];
 
 /// 32 kbit/s.
 const SOUND_BYTES: usize = 80;
@@ -43,6 +46,8 @@ pub struct Synthetic {
     codec: VideoCodec,
     rng: ChaCha8Rng,
     delta_bytes: f64,
+    width: u16,
+    height: u16,
 }
 
 /// Goes through a sample, over and over.
@@ -53,9 +58,9 @@ pub struct Replay {
 }
 
 impl Video {
-    /// The encoder that a scenario asks for.
+    /// The encoder that a scenario asks for, of a layer that has so many above it.
     #[must_use]
-    pub fn new(streams: &Streams, mut rng: ChaCha8Rng) -> Self {
+    pub fn new(streams: &Streams, above: usize, mut rng: ChaCha8Rng) -> Self {
         let codec = streams.codec;
         if streams.media == Source::Samples {
             let pictures = samples::pictures(codec);
@@ -69,7 +74,8 @@ impl Video {
                 next,
             });
         }
-        let mean = f64::from(streams.bitrate_kbps) * 125.0 / f64::from(streams.fps);
+        let share = LAYER_SHARES.get(above).copied().unwrap_or_default();
+        let mean = f64::from(streams.bitrate_kbps) * share * 125.0 / f64::from(streams.fps);
         let every = streams.keyframe_interval;
         // The keyframes take their part of the bitrate from the other pictures.
         let delta_bytes = if every.is_zero() {
@@ -82,6 +88,8 @@ impl Video {
             codec,
             rng,
             delta_bytes,
+            width: 1280 >> above,
+            height: 720 >> above,
         }))
     }
 
@@ -111,9 +119,13 @@ impl Synthetic {
             match self.codec {
                 VideoCodec::Vp8 => {
                     payload.extend(descriptor(number, part == 0));
-                    // 1280 by 720.
-                    let key: &[u8] = &[0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x00, 0x05, 0xd0, 0x02];
-                    payload.extend(if is_key && part == 0 { key } else { &[0x11] });
+                    if is_key && part == 0 {
+                        payload.extend([0x10, 0, 0, 0x9d, 0x01, 0x2a]);
+                        payload.extend(self.width.to_le_bytes());
+                        payload.extend(self.height.to_le_bytes());
+                    } else {
+                        payload.push(0x11);
+                    }
                 }
                 VideoCodec::H264 => payload.extend(slice(is_key, part, parts)),
             }

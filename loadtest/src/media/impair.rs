@@ -189,14 +189,8 @@ mod tests {
                 watch.packet(at, &tag, datagram.bytes.len(), &mut tally);
             }
         }
-        let (video, audio) = camera.sent();
-        let frames = camera.frame();
-        let end = Sent {
-            video,
-            audio,
-            frames,
-            last,
-        };
+        let counts = camera.sent();
+        let end = Sent { counts, last };
         watch.finish(&end, &mut tally);
         (tally, sent)
     }

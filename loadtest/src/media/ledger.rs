@@ -79,6 +79,7 @@ mod tests {
         Tag {
             stream: 0,
             kind: Kind::Delta,
+            layer: 0,
             frame: 1,
             part: 0,
             parts: 1,

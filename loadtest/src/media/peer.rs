@@ -8,16 +8,18 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::net::UdpSocket;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::format::Codec;
-use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Pt};
+use str0m::media::{
+    Direction, KeyframeRequestKind, MediaKind, Mid, Pt, Rid, Simulcast, SimulcastLayer,
+};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{AbsCaptureTime, Extension, ExtensionValues, RtpWrite, Ssrc};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
 
-use super::camera::{Camera, Packet};
+use super::camera::{Camera, Counts, Packet};
 use super::dtls::Identity;
 use super::impair::{Datagram, Link};
 use super::ledger::Ledger;
-use super::plan::{Source, Streams, VideoCodec};
+use super::plan::{LAYERS_MAX, Source, Streams, VideoCodec};
 use super::tag::{Kind, Tag};
 use super::tally::Tally;
 use super::watch::{Sent, Watch};
@@ -37,9 +39,9 @@ const H264_PROFILE: u32 = 0x42_e0_1f;
 pub(super) struct Live {
     /// Where packets have stamps.
     ledger: Ledger,
-    video: AtomicU32,
+    video: [AtomicU32; LAYERS_MAX],
+    frames: [AtomicU32; LAYERS_MAX],
     audio: AtomicU32,
-    frames: AtomicU32,
     last_us: AtomicU64,
 }
 
@@ -48,29 +50,39 @@ impl Live {
     pub(super) fn new(start: Instant) -> Self {
         Self {
             ledger: Ledger::new(start),
-            video: AtomicU32::default(),
+            video: Default::default(),
+            frames: Default::default(),
             audio: AtomicU32::default(),
-            frames: AtomicU32::default(),
             last_us: AtomicU64::default(),
         }
     }
 
     fn note(&self, camera: &Camera, now: Duration) {
-        let (video, audio) = camera.sent();
-        let before = self.frames.swap(camera.frame(), Ordering::Relaxed);
-        self.video.store(video, Ordering::Relaxed);
-        self.audio.store(audio, Ordering::Relaxed);
-        if before != camera.frame() {
+        let counts = camera.sent();
+        let before = self.sent().counts.frames;
+        for (mine, theirs) in self.video.iter().zip(counts.video) {
+            mine.store(theirs, Ordering::Relaxed);
+        }
+        for (mine, theirs) in self.frames.iter().zip(counts.frames) {
+            mine.store(theirs, Ordering::Relaxed);
+        }
+        self.audio.store(counts.audio, Ordering::Relaxed);
+        if before != counts.frames {
             let us = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
             self.last_us.store(us, Ordering::Relaxed);
         }
     }
 
     pub(super) fn sent(&self) -> Sent {
+        let read = |counts: &[AtomicU32; LAYERS_MAX]| {
+            std::array::from_fn(|layer| counts[layer].load(Ordering::Relaxed))
+        };
         Sent {
-            video: self.video.load(Ordering::Relaxed),
-            audio: self.audio.load(Ordering::Relaxed),
-            frames: self.frames.load(Ordering::Relaxed),
+            counts: Counts {
+                video: read(&self.video),
+                frames: read(&self.frames),
+                audio: self.audio.load(Ordering::Relaxed),
+            },
             last: Duration::from_micros(self.last_us.load(Ordering::Relaxed)),
         }
     }
@@ -151,7 +163,13 @@ impl Offering {
         let audio = streams
             .audio
             .then(|| change.add_media(MediaKind::Audio, direction, None, None, None));
-        let video = change.add_media(MediaKind::Video, direction, None, None, None);
+        let mut simulcast = Simulcast::new();
+        for rid in streams.rids() {
+            simulcast.add_send_layer(SimulcastLayer::new(rid));
+        }
+        let publishes_layers = direction == Direction::SendOnly && streams.layers > 1;
+        let simulcast = publishes_layers.then_some(simulcast);
+        let video = change.add_media(MediaKind::Video, direction, None, None, simulcast);
         let (offer, pending) = change
             .apply()
             .ok_or_else(|| anyhow::anyhow!("an offer without media"))?;
@@ -365,10 +383,10 @@ impl Peer {
                 IceConnectionState::New | IceConnectionState::Checking => {}
             },
             Event::Connected => self.connect(desk, now),
-            Event::KeyframeRequest(_) => {
+            Event::KeyframeRequest(request) => {
                 desk.tally.keyframe_requests += 1;
                 if let Part::Publishing(camera, _) = &mut self.part {
-                    camera.request_keyframe();
+                    camera.request_keyframe_of(request.rid.as_deref());
                 }
             }
             Event::RtpPacket(packet) => {
@@ -451,11 +469,13 @@ impl Peer {
             let Some((mid, pt)) = line else {
                 return;
             };
-            let Some(stream) = direct.stream_tx_by_mid(mid, None) else {
+            let rid = packet.rid.map(Rid::from);
+            let Some(stream) = direct.stream_tx_by_mid(mid, rid) else {
                 return;
             };
             let Packet {
                 is_audio,
+                rid: _,
                 seq_no,
                 timestamp,
                 marker,

@@ -272,6 +272,13 @@ impl Media {
                 less,
             ),
             (
+                "media_layer_switches",
+                "Layer switches at viewers",
+                "",
+                count(found.layer_switches),
+                neither,
+            ),
+            (
                 "media_us_per_packet",
                 "Server CPU for a packet",
                 "µs",
@@ -438,12 +445,13 @@ impl Media {
             (
                 "pictures",
                 format!(
-                    "{} whole, {} broken, {} freezes, {} keyframes, {} asked for",
+                    "{} whole, {} broken, {} freezes, {} keyframes, {} asked for, {} layer switches",
                     found.frames,
                     found.broken_frames,
                     found.freezes.len(),
                     found.keyframes,
-                    found.keyframe_requests
+                    found.keyframe_requests,
+                    found.layer_switches
                 ),
             ),
         ];

@@ -28,13 +28,15 @@ pub struct Tag {
     pub stream: u16,
     /// What it is.
     pub kind: Kind,
-    /// Number of the picture; of sound its packet's.
+    /// Which encoding of the picture, from the lowest on.
+    pub layer: u8,
+    /// Number of the picture in its layer; of sound its packet's.
     pub frame: u32,
     /// Which part of the picture, from 0.
     pub part: u16,
     /// Of how many.
     pub parts: u16,
-    /// Counts the packets of the stream's pictures, or of its sound, from 1.
+    /// Counts the packets of the layer's pictures, or of the sound, from 1.
     pub number: u32,
     /// When it was sent, since the run began.
     pub sent: Duration,
@@ -51,7 +53,7 @@ impl Tag {
         let sent = u64::try_from(self.sent.as_micros()).unwrap_or(u64::MAX);
         payload.extend(MAGIC);
         payload.extend(self.stream.to_be_bytes());
-        payload.push(kind);
+        payload.push(self.layer << 2 | kind);
         payload.extend(self.part.to_be_bytes());
         payload.extend(self.parts.to_be_bytes());
         payload.extend(self.frame.to_be_bytes());
@@ -90,7 +92,8 @@ impl Tag {
         }
         Some(Self {
             stream: u16::from_be_bytes([s0, s1]),
-            kind: match kind {
+            layer: kind >> 2,
+            kind: match kind & 3 {
                 0 => Kind::Delta,
                 1 => Kind::Key,
                 2 => Kind::Audio,
@@ -114,6 +117,7 @@ mod tests {
         let tag = Tag {
             stream: 513,
             kind: Kind::Key,
+            layer: 2,
             frame: 70_000,
             part: 3,
             parts: 300,

@@ -40,6 +40,8 @@ pub struct Tally {
     pub reordered: u64,
     /// Packets that belong to another stream, or to nobody here.
     pub strays: u64,
+    /// Times that a viewer was given another layer than before.
+    pub layer_switches: u64,
     /// Pictures that came whole.
     pub frames: u64,
     /// Pictures that did not.
@@ -85,6 +87,7 @@ impl Default for Tally {
             duplicated: 0,
             reordered: 0,
             strays: 0,
+            layer_switches: 0,
             frames: 0,
             broken_frames: 0,
             http: histogram(),
@@ -118,6 +121,7 @@ impl Tally {
             (&mut self.duplicated, other.duplicated),
             (&mut self.reordered, other.reordered),
             (&mut self.strays, other.strays),
+            (&mut self.layer_switches, other.layer_switches),
             (&mut self.frames, other.frames),
             (&mut self.broken_frames, other.broken_frames),
         ] {

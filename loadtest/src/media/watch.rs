@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::camera::Counts;
+use super::plan::LAYERS_MAX;
 use super::tag::{Kind, Tag};
 use super::tally::Tally;
 use crate::measure::{Arrival, Track, record};
@@ -19,36 +21,50 @@ const ASK_INTERVAL: Duration = Duration::from_secs(1);
 /// What a publisher had sent when it stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Packets of pictures.
-    pub video: u32,
-    /// Packets of sound.
-    pub audio: u32,
-    /// Pictures.
-    pub frames: u32,
+    /// How much.
+    pub counts: Counts,
     /// When the last picture left, since the run began.
     pub last: Duration,
 }
 
-/// Pictures or sound.
+/// How evenly pictures or sound came.
 #[derive(Debug, Default)]
-struct Lane {
-    track: Option<Track>,
+struct Pace {
     transit_us: Option<f64>,
     jitter_us: f64,
 }
+
+/// Packets of a layer, from when a viewer was given it until it was given another; or of the sound.
+#[derive(Debug)]
+struct Stint {
+    layer: u8,
+    track: Track,
+    /// The newest packet's number, picture and time of sending.
+    number: u32,
+    frame: u32,
+    sent: Duration,
+}
+
+/// Which picture: they are in the order in which they were sent.
+type Picture = (Duration, u32, u8);
 
 /// One viewer.
 #[derive(Debug)]
 pub struct Watch {
     stream: u16,
-    video: Lane,
-    audio: Lane,
+    /// The last one of each layer, in the order they began.
+    video: Vec<Stint>,
+    audio: Option<Stint>,
+    pace: Pace,
+    /// What was lost of stints before these.
+    lost_before: u64,
     /// When the first part came of pictures that are not whole, and how many parts.
-    pending: BTreeMap<u32, (Duration, u16)>,
+    pending: BTreeMap<Picture, (Duration, u16)>,
     /// Up to here pictures that are not whole are given up.
-    given_up: u32,
+    given_up: Option<Picture>,
     asked: Option<Duration>,
-    first_frame: Option<u32>,
+    /// Pictures that should have come so far.
+    expected: u64,
     whole: u64,
     last_whole: Option<Duration>,
     has_keyframe: bool,
@@ -60,12 +76,14 @@ impl Watch {
     pub fn new(stream: u16) -> Self {
         Self {
             stream,
-            video: Lane::default(),
-            audio: Lane::default(),
+            video: Vec::with_capacity(LAYERS_MAX),
+            audio: None,
+            pace: Pace::default(),
+            lost_before: 0,
             pending: BTreeMap::new(),
-            given_up: 0,
+            given_up: None,
             asked: None,
-            first_frame: None,
+            expected: 0,
             whole: 0,
             last_whole: None,
             has_keyframe: false,
@@ -85,12 +103,15 @@ impl Watch {
             return false;
         }
         let is_audio = tag.kind == Kind::Audio;
-        let lane = if is_audio {
-            &mut self.audio
+        let arrival = if is_audio {
+            let stint = self.audio.get_or_insert_with(|| Stint::starting(tag));
+            stint.arrive(tag)
         } else {
-            &mut self.video
+            self.picture_packet(tag, tally)
         };
-        let arrival = lane.arrive(now, tag);
+        if arrival == Arrival::New && !is_audio {
+            self.pace.arrive(now, tag);
+        }
         tally.received += 1;
         tally.bytes += bytes as u64;
         match arrival {
@@ -105,18 +126,44 @@ impl Watch {
         !is_audio && self.part(now, tag, tally)
     }
 
+    /// Notes a packet of a picture in the stint that it belongs to, which may begin with it.
+    fn picture_packet(&mut self, tag: &Tag, tally: &mut Tally) -> Arrival {
+        let current = self.video.last().map(|stint| stint.sent);
+        let of_layer = self.video.iter().position(|stint| stint.layer == tag.layer);
+        if let Some(index) = of_layer {
+            let stint = &mut self.video[index];
+            // What comes of a layer that was left, and was sent before another took its place, was under way meanwhile.
+            let is_late = tag.sent <= stint.sent || current.is_some_and(|sent| tag.sent < sent);
+            let (before, is_current) = (stint.frame, index + 1 == self.video.len());
+            if is_current || is_late {
+                let stint = &mut self.video[index];
+                let arrival = stint.arrive(tag);
+                self.expected += u64::from(stint.frame - before);
+                return arrival;
+            }
+            let left = self.video.remove(index);
+            self.lost_before += left.missing(left.number);
+        }
+        tally.layer_switches += u64::from(current.is_some());
+        let mut stint = Stint::starting(tag);
+        let arrival = stint.arrive(tag);
+        self.expected += 1;
+        self.video.push(stint);
+        arrival
+    }
+
     /// Notes part of a picture.
     fn part(&mut self, now: Duration, tag: &Tag, tally: &mut Tally) -> bool {
-        self.first_frame.get_or_insert(tag.frame);
-        if tag.frame <= self.given_up {
+        let picture = (tag.sent, tag.frame, tag.layer);
+        if Some(picture) <= self.given_up {
             return false;
         }
-        let (_, parts) = self.pending.entry(tag.frame).or_insert((now, 0));
+        let (_, parts) = self.pending.entry(picture).or_insert((now, 0));
         *parts += 1;
         if *parts < tag.parts {
             return false;
         }
-        self.pending.remove(&tag.frame);
+        self.pending.remove(&picture);
         self.whole += 1;
         tally.frames += 1;
         self.gap(now, tally);
@@ -131,13 +178,18 @@ impl Watch {
         while let Some(oldest) = self.pending.first_entry()
             && oldest.get().0 + GIVE_UP < now
         {
-            self.given_up = *oldest.key();
+            let picture = *oldest.key();
             oldest.remove();
-            has_given_up = true;
+            self.given_up = Some(picture);
+            // Nothing that comes of another layer needs it.
+            has_given_up |= self
+                .video
+                .last()
+                .is_some_and(|stint| stint.layer == picture.2);
         }
         let may_ask = self.asked.is_none_or(|asked| asked + ASK_INTERVAL < now);
         // Without a keyframe everything that comes is of no use.
-        let is_blind = !self.has_keyframe && self.given_up > 0;
+        let is_blind = !self.has_keyframe && self.given_up.is_some();
         let asks = may_ask && (has_given_up || is_blind);
         if asks {
             self.asked = Some(now);
@@ -155,16 +207,23 @@ impl Watch {
 
     /// The publisher has stopped and nothing is under way any more: judges what never came.
     pub fn finish(&mut self, sent: &Sent, tally: &mut Tally) {
-        for (lane, last) in [(&self.video, sent.video), (&self.audio, sent.audio)] {
-            if let Some(track) = &lane.track {
-                tally.lost += track.missing(u64::from(last));
-            }
+        let counts = &sent.counts;
+        if let Some(stint) = &self.audio {
+            tally.lost += stint.missing(counts.audio);
         }
-        let Some(first) = self.first_frame else {
+        let Some((current, left)) = self.video.split_last() else {
             return;
         };
-        let frames = u64::from(sent.frames.saturating_sub(first)) + 1;
-        tally.broken_frames += frames.saturating_sub(self.whole);
+        // Of a layer that was left, what came after its last packet was not meant for this viewer.
+        tally.lost += left
+            .iter()
+            .map(|stint| stint.missing(stint.number))
+            .sum::<u64>();
+        let layer = usize::from(current.layer).min(LAYERS_MAX - 1);
+        tally.lost += self.lost_before + current.missing(counts.video[layer]);
+        let expected = counts.frames[layer].saturating_sub(current.frame);
+        let expected = self.expected + u64::from(expected);
+        tally.broken_frames += expected.saturating_sub(self.whole);
         // Who got nothing more until the end froze until the end.
         if self.last_whole.is_some_and(|last| last < sent.last) {
             self.gap(sent.last, tally);
@@ -174,25 +233,44 @@ impl Watch {
             clippy::cast_sign_loss,
             reason = "never negative, and a time of this run"
         )]
-        let jitter = self.video.jitter_us.round() as u64;
+        let jitter = self.pace.jitter_us.round() as u64;
         record(&mut tally.jitter, Duration::from_micros(jitter));
     }
 }
 
-impl Lane {
-    fn arrive(&mut self, now: Duration, tag: &Tag) -> Arrival {
+impl Stint {
+    /// Of the packets from this one's picture on.
+    fn starting(tag: &Tag) -> Self {
         // Where the first part of a picture is overtaken, the picture still begins with it.
-        let first = u64::from(tag.number).saturating_sub(u64::from(tag.part) + 1);
-        let track = self.track.get_or_insert_with(|| Track::starting("", first));
-        let arrival = track.arrive(u64::from(tag.number));
-        if arrival == Arrival::New {
-            // A repaired packet says how long the repair took, not how even the way is.
-            let transit_us = (now.as_secs_f64() - tag.sent.as_secs_f64()) * 1e6;
-            if let Some(before) = self.transit_us.replace(transit_us) {
-                self.jitter_us += ((transit_us - before).abs() - self.jitter_us) / 16.0;
-            }
+        let before = u64::from(tag.number).saturating_sub(u64::from(tag.part) + 1);
+        Self {
+            layer: tag.layer,
+            track: Track::starting("", before),
+            number: tag.number,
+            frame: tag.frame,
+            sent: tag.sent,
         }
-        arrival
+    }
+
+    fn arrive(&mut self, tag: &Tag) -> Arrival {
+        self.number = self.number.max(tag.number);
+        self.frame = self.frame.max(tag.frame);
+        self.sent = self.sent.max(tag.sent);
+        self.track.arrive(u64::from(tag.number))
+    }
+
+    fn missing(&self, last: u32) -> u64 {
+        self.track.missing(u64::from(last))
+    }
+}
+
+impl Pace {
+    /// Notes a packet that came in its turn: a repaired one says how long the repair took, not how even the way is.
+    fn arrive(&mut self, now: Duration, tag: &Tag) {
+        let transit_us = (now.as_secs_f64() - tag.sent.as_secs_f64()) * 1e6;
+        if let Some(before) = self.transit_us.replace(transit_us) {
+            self.jitter_us += ((transit_us - before).abs() - self.jitter_us) / 16.0;
+        }
     }
 }
 
@@ -212,7 +290,11 @@ mod tests {
             keyframe_interval: ms(2_000),
             ..Streams::default()
         };
-        let mut camera = Camera::new(&streams, 3, 1, Duration::ZERO);
+        film_of(&streams, until)
+    }
+
+    fn film_of(streams: &Streams, until: u64) -> (Vec<Tag>, Sent) {
+        let mut camera = Camera::new(streams, 3, 1, Duration::ZERO);
         let mut tags = Vec::new();
         let mut last = Duration::ZERO;
         for now in 0..until {
@@ -223,14 +305,8 @@ mod tests {
                 }
             });
         }
-        let (video, audio) = camera.sent();
-        let frames = camera.frame();
-        let sent = Sent {
-            video,
-            audio,
-            frames,
-            last,
-        };
+        let counts = camera.sent();
+        let sent = Sent { counts, last };
         (tags, sent)
     }
 
@@ -256,7 +332,10 @@ mod tests {
         let tally = watch(&tags, &sent, |_| Some(ms(5)));
         assert_eq!(tally.received, tags.len() as u64);
         assert_eq!((tally.lost, tally.reordered, tally.duplicated), (0, 0, 0));
-        assert_eq!((tally.frames, tally.broken_frames), (sent.frames.into(), 0));
+        assert_eq!(
+            (tally.frames, tally.broken_frames),
+            (sent.counts.frames[0].into(), 0)
+        );
         assert_eq!(tally.freezes.len(), 0);
         assert!(tally.jitter.max() <= 1, "{}", tally.jitter.max());
     }
@@ -281,7 +360,7 @@ mod tests {
         assert!(tally.broken_frames > 0);
         assert_eq!(
             tally.frames + tally.broken_frames,
-            u64::from(sent.frames),
+            u64::from(sent.counts.frames[0]),
             "whole and broken pictures are all there were"
         );
     }
@@ -389,9 +468,61 @@ mod tests {
         let tally = watch(&tags, &sent, |tag| {
             Some(if tag.frame % 2 == 0 { ms(16) } else { ms(0) })
         });
-        let packets_per_picture = sent.video as f64 / f64::from(sent.frames);
+        let packets_per_picture = sent.counts.video[0] as f64 / f64::from(sent.counts.frames[0]);
         let expected = 16_000.0 / packets_per_picture;
         let jitter = tally.jitter.max() as f64;
         assert!((0.5..1.5).contains(&(jitter / expected)), "{jitter} us");
+    }
+
+    /// Three layers of which a viewer gets the top one, then the lowest from 2 s on, and the top one again from 4 s on.
+    fn switched() -> (Vec<Tag>, Sent) {
+        let streams = Streams {
+            keyframe_interval: ms(2_000),
+            layers: 3,
+            ..Streams::default()
+        };
+        let (mut tags, sent) = film_of(&streams, 6_000);
+        tags.retain(|tag| {
+            let is_low = (ms(2_000)..ms(4_000)).contains(&tag.sent);
+            tag.kind == Kind::Audio || tag.layer == if is_low { 0 } else { 2 }
+        });
+        (tags, sent)
+    }
+
+    #[test]
+    fn layers_that_follow_each_other_are_switches_and_nothing_else() {
+        let (tags, sent) = switched();
+        let tally = watch(&tags, &sent, |_| Some(ms(5)));
+        assert_eq!(tally.layer_switches, 2);
+        assert_eq!((tally.lost, tally.reordered, tally.duplicated), (0, 0, 0));
+        assert_eq!((tally.broken_frames, tally.freezes.len()), (0, 0));
+        assert_eq!(tally.received, tags.len() as u64);
+    }
+
+    #[test]
+    fn losses_are_told_of_every_layer_that_was_given() {
+        let (tags, sent) = switched();
+        let drops = |tag: &Tag| tag.kind != Kind::Audio && tag.part == 0 && tag.frame % 20 == 10;
+        let dropped: Vec<_> = tags.iter().filter(|tag| drops(tag)).collect();
+        assert!(dropped.iter().any(|tag| tag.layer == 0));
+        let tally = watch(&tags, &sent, |tag| (!drops(tag)).then_some(ms(5)));
+        assert_eq!(tally.lost, dropped.len() as u64);
+        assert_eq!(tally.broken_frames, dropped.len() as u64);
+        assert_eq!(tally.layer_switches, 2);
+    }
+
+    #[test]
+    fn a_packet_of_the_layer_before_that_comes_late_is_no_switch() {
+        let (tags, sent) = switched();
+        let last = |tag: &Tag| tag.layer == 2 && tag.sent < ms(2_000) && tag.sent > ms(1_950);
+        let tally = watch(&tags, &sent, |tag| {
+            Some(if last(tag) && tag.part > 0 {
+                ms(90)
+            } else {
+                ms(5)
+            })
+        });
+        assert_eq!(tally.layer_switches, 2);
+        assert_eq!((tally.lost, tally.broken_frames), (0, 0));
     }
 }
