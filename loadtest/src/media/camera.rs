@@ -357,19 +357,26 @@ mod tests {
 
     #[test]
     fn equal_seeds_film_the_same() {
-        let film_with = |seed| {
-            let packets = film(
-                &mut Camera::new(&streams(), 0, seed, Duration::ZERO),
-                0,
-                300,
-            );
-            packets
-                .into_iter()
-                .map(|packet| (packet.seq_no, packet.payload))
-                .collect::<Vec<_>>()
+        let layers = Streams {
+            layers: 3,
+            ..streams()
         };
-        assert_eq!(film_with(1), film_with(1));
-        assert_ne!(film_with(1), film_with(2));
+        for streams in [
+            streams(),
+            layers,
+            samples(VideoCodec::Vp8),
+            samples(VideoCodec::H264),
+        ] {
+            let film_with = |seed| {
+                let mut camera = Camera::new(&streams, 0, seed, Duration::ZERO);
+                let packets = film(&mut camera, 0, 300).into_iter();
+                packets
+                    .map(|packet| (packet.seq_no, packet.rid, packet.payload))
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(film_with(1), film_with(1));
+            assert_ne!(film_with(1), film_with(2));
+        }
     }
 
     #[test]
