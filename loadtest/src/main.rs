@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use redred_loadtest::compare::{self, Run};
 use redred_loadtest::html;
 use redred_loadtest::media::casting::Endpoints;
+use redred_loadtest::media::stack::{Engine, Engines};
 use redred_loadtest::report::document::Document;
 use redred_loadtest::run::{self, Target};
 use redred_loadtest::scenario::Scenario;
@@ -71,6 +72,15 @@ struct RunArguments {
     /// The bearer token for both.
     #[arg(long, requires = "whip")]
     bearer: Option<String>,
+    /// The WebRTC of publishers and viewers.
+    #[arg(long, value_enum, default_value_t)]
+    engine: Engine,
+    /// Another one for publishers.
+    #[arg(long, value_enum)]
+    publish_engine: Option<Engine>,
+    /// Another one for viewers.
+    #[arg(long, value_enum)]
+    watch_engine: Option<Engine>,
     /// Write the report as JSON to this file.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -108,6 +118,10 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
         endpoints: whip
             .zip(whep)
             .map(|(whip, whep)| Endpoints { whip, whep, bearer }),
+        engines: Engines {
+            publish: arguments.publish_engine.unwrap_or(arguments.engine),
+            watch: arguments.watch_engine.unwrap_or(arguments.engine),
+        },
     };
     let mut display = Display::new();
     let report = run::run(&scenario, &target, |what| display.show(what)).await;

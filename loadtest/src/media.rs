@@ -13,6 +13,7 @@ pub mod impair;
 pub mod ledger;
 pub mod plan;
 pub mod samples;
+pub mod stack;
 pub mod stage;
 pub mod summary;
 pub mod tag;

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::load::{self, Outcome, Part, Phase, Share};
 use crate::media::casting::{self, Endpoints};
+use crate::media::stack::Engines;
 use crate::media::stage::{Meter, Stage};
 use crate::media::summary::Media;
 use crate::plan::Group;
@@ -39,6 +40,8 @@ pub struct Target {
     pub threads: usize,
     /// Where media goes instead of to this server's own endpoints.
     pub endpoints: Option<Endpoints>,
+    /// Which WebRTC publishers and viewers of media have.
+    pub engines: Engines,
 }
 
 /// What goes on, told several times a second.
@@ -103,7 +106,7 @@ pub async fn run(
     let cast = match &scenario.streams {
         Some(streams) => {
             let endpoints = target.endpoints.as_ref();
-            Some(casting::cast(scenario, streams, &base, &tokens, endpoints).await?)
+            Some(casting::cast(scenario, streams, &base, &tokens, endpoints, target.engines).await?)
         }
         None => None,
     };

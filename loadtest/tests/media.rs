@@ -7,6 +7,7 @@ use redred::config::Config;
 use redred::server::{Exit, Server};
 use redred_loadtest::media::endpoint::Seat;
 use redred_loadtest::media::plan::{Streams, VideoCodec};
+use redred_loadtest::media::stack::{Engine, Engines};
 use redred_loadtest::media::stage::{Cast, Stage};
 use redred_loadtest::media::tally::Tally;
 use redred_loadtest::run::{self, Target};
@@ -79,6 +80,10 @@ impl TestServer {
 
 /// Everybody comes, the load lasts, everybody leaves.
 async fn play(server: &TestServer, viewed: &str, streams: Streams) -> Tally {
+    play_on(server, viewed, streams, Engines::default()).await
+}
+
+async fn play_on(server: &TestServer, viewed: &str, streams: Streams, engines: Engines) -> Tally {
     let mut cast = Cast {
         streams,
         publishers: vec![
@@ -89,6 +94,7 @@ async fn play(server: &TestServer, viewed: &str, streams: Streams) -> Tally {
         viewers: Vec::new(),
         ramp: Duration::from_millis(200),
         impairment: None,
+        engines,
         seed: 1,
     };
     for number in 0..VIEWERS {
@@ -140,6 +146,42 @@ async fn every_packet_reaches_every_viewer_and_everybody_is_gone_at_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_webrtc_watches_what_itself_and_the_other_publishes() {
+    let server = TestServer::start().await;
+    for (publish, watch) in [
+        (Engine::WebrtcRs, Engine::WebrtcRs),
+        (Engine::WebrtcRs, Engine::Str0m),
+        (Engine::Str0m, Engine::WebrtcRs),
+    ] {
+        let engines = Engines { publish, watch };
+        let tally = play_on(&server, "/whep/ana", synthetic(VideoCodec::Vp8), engines).await;
+        assert_eq!(
+            (tally.publishing, tally.watching),
+            (1, 8),
+            "{engines:?}: {:?}",
+            tally.failed
+        );
+        assert_eq!(
+            (tally.lost, tally.broken_frames, tally.strays, tally.ended),
+            (0, 0, 0, 0),
+            "{engines:?}"
+        );
+        assert!(
+            tally.frames >= 8 * 55,
+            "{engines:?}: {} pictures",
+            tally.frames
+        );
+        assert!(tally.keyframes > 0, "{engines:?}");
+        assert!(
+            tally.keyframe_requests > 0,
+            "{engines:?}: whoever comes later needs a keyframe, and the camera must hear of it"
+        );
+        assert_eq!((tally.ice.len(), tally.dtls.len()), (9, 9), "{engines:?}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scenario_with_streams_and_comments_reports_both() {
     let server = TestServer::start().await;
     let scenario = Scenario::parse(
@@ -154,6 +196,7 @@ async fn a_scenario_with_streams_and_comments_reports_both() {
         server_pid: Some(std::process::id()),
         threads: 1,
         endpoints: None,
+        engines: Engines::default(),
     };
     let scenario = scenario.expect("a scenario");
     let report = run::run(&scenario, &target, |_| {}).await.expect("a run");
@@ -186,6 +229,13 @@ async fn a_scenario_with_streams_and_comments_reports_both() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_bad_network_loses_is_repaired_by_the_server_and_takes_its_time() {
     let server = TestServer::start().await;
+    lose(&server, Engine::Str0m).await;
+    lose(&server, Engine::WebrtcRs).await;
+    server.stop().await;
+}
+
+/// Viewers on one WebRTC behind a network that loses.
+async fn lose(server: &TestServer, watch: Engine) {
     let scenario = Scenario::parse(
         "name = 'lossy'\nseed = 4\nramp = '100ms'\nduration = '3s'\n\
          streams = { viewers = 4, bitrate_kbps = 500 }\n\
@@ -198,6 +248,10 @@ async fn what_a_bad_network_loses_is_repaired_by_the_server_and_takes_its_time()
         server_pid: None,
         threads: 1,
         endpoints: None,
+        engines: Engines {
+            watch,
+            ..Engines::default()
+        },
     };
     let scenario = scenario.expect("a scenario");
     let report = run::run(&scenario, &target, |_| {}).await.expect("a run");
@@ -208,7 +262,6 @@ async fn what_a_bad_network_loses_is_repaired_by_the_server_and_takes_its_time()
     // A repaired picture comes after one that was sent later; sound is not repaired.
     assert!(tally.reordered > 0, "{table}");
     assert!(tally.lost > 0, "{table}");
-    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -223,7 +276,7 @@ async fn h264_is_carried_as_vp8_is() {
 }
 
 /// Samples of a codec behind a network that holds everything up for 50 ms.
-async fn replay(codec: &str) {
+async fn replay(codec: &str, engines: Engines) {
     let server = TestServer::start().await;
     let scenario = Scenario::parse(&format!(
         "name = 'samples'\nseed = 5\nramp = '100ms'\nduration = '3s'\n\
@@ -237,6 +290,7 @@ async fn replay(codec: &str) {
         server_pid: None,
         threads: 1,
         endpoints: None,
+        engines,
     };
     let scenario = scenario.expect("a scenario");
     let report = run::run(&scenario, &target, |_| {}).await.expect("a run");
@@ -258,12 +312,20 @@ async fn replay(codec: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sample_of_vp8_is_carried_whole_and_its_delay_told() {
-    replay("vp8").await;
+    replay("vp8", Engines::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sample_of_h264_is_carried_whole_and_its_delay_told() {
-    replay("h264").await;
+    replay("h264", Engines::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn samples_go_from_each_webrtc_to_the_other() {
+    let (publish, watch) = (Engine::WebrtcRs, Engine::Str0m);
+    replay("vp8", Engines { publish, watch }).await;
+    let (publish, watch) = (watch, publish);
+    replay("h264", Engines { publish, watch }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -280,6 +342,7 @@ async fn viewers_of_layers_get_the_best_there_is_and_their_switches_are_counted(
         server_pid: None,
         threads: 1,
         endpoints: None,
+        engines: Engines::default(),
     };
     let scenario = scenario.expect("a scenario");
     let report = run::run(&scenario, &target, |_| {}).await.expect("a run");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use redred::config::Config;
 use redred::server::{Exit, Server};
+use redred_loadtest::media::stack::Engines;
 use redred_loadtest::report::Report;
 use redred_loadtest::run::{self, Target};
 use redred_loadtest::scenario::Scenario;
@@ -31,6 +32,7 @@ async fn load_again<const TIMES: usize>(scenario: &str) -> [Report; TIMES] {
         server_pid: Some(std::process::id()),
         threads: 2,
         endpoints: None,
+        engines: Engines::default(),
     };
     let (stop, requests) = mpsc::channel(1);
     let task = tokio::spawn(server.run(requests));

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::endpoint::Seat;
 use super::plan::Streams;
+use super::stack::Engines;
 use super::stage::Cast;
 use crate::scenario::Scenario;
 use crate::token::Tokens;
@@ -31,6 +32,7 @@ pub(crate) async fn cast(
     base: &str,
     tokens: &Tokens,
     endpoints: Option<&Endpoints>,
+    engines: Engines,
 ) -> anyhow::Result<Cast> {
     let (whip, whep) = match endpoints {
         Some(endpoints) => (endpoints.whip.clone(), endpoints.whep.clone()),
@@ -76,6 +78,7 @@ pub(crate) async fn cast(
         viewers,
         ramp: scenario.ramp,
         impairment: scenario.impairment.clone(),
+        engines,
         seed: scenario.seed,
     })
 }
@@ -98,7 +101,16 @@ mod tests {
             bearer: Some("secret".to_owned()),
         };
         let tokens = Tokens::new("http://nowhere", None);
-        cast(&scenario, &streams.clone(), "", &tokens, Some(&endpoints)).await
+        let engines = Engines::default();
+        cast(
+            &scenario,
+            &streams.clone(),
+            "",
+            &tokens,
+            Some(&endpoints),
+            engines,
+        )
+        .await
     }
 
     #[tokio::test]

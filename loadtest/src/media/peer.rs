@@ -1,25 +1,18 @@
-//! One WebRTC peer on str0m: a camera or a viewer, its socket, and how far its join has come.
+//! One WebRTC peer: a camera or a viewer, its socket, and how far its join has come.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use mio::net::UdpSocket;
-use str0m::change::{SdpAnswer, SdpPendingOffer};
-use str0m::format::Codec;
-use str0m::media::{
-    Direction, KeyframeRequestKind, MediaKind, Mid, Pt, Rid, Simulcast, SimulcastLayer,
-};
-use str0m::net::{Protocol, Receive};
-use str0m::rtp::{AbsCaptureTime, Extension, ExtensionValues, RtpWrite, Ssrc};
-use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
 
-use super::camera::{Camera, Counts, Packet};
+use super::camera::{Camera, Counts};
 use super::dtls::Identity;
 use super::impair::{Datagram, Link};
 use super::ledger::Ledger;
-use super::plan::{LAYERS_MAX, Source, Streams, VideoCodec};
+use super::plan::{LAYERS_MAX, Streams};
+use super::stack::{Broken, Engine, Event, Output, Received, Stack, Wish};
 use super::tag::{Kind, Tag};
 use super::tally::Tally;
 use super::watch::{Sent, Watch};
@@ -27,12 +20,6 @@ use crate::measure::record;
 
 /// How long a peer may take from its offer to its first whole keyframe.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The extension's number in our offers, and what H264 is offered as.
-const CAPTURE_ID: u8 = 7;
-const H264_PT: u8 = 108;
-const H264_RTX_PT: u8 = 109;
-const H264_PROFILE: u32 = 0x42_e0_1f;
 
 /// What a publisher has sent so far, for the threads of its viewers.
 #[derive(Debug)]
@@ -113,13 +100,8 @@ enum Part {
 
 /// A peer that has made its offer.
 pub(super) struct Offering {
-    rtc: Rtc,
+    stack: Stack,
     socket: std::net::UdpSocket,
-    local: SocketAddr,
-    pending: SdpPendingOffer,
-    video: Mid,
-    audio: Option<Mid>,
-    codec: Codec,
     began: Instant,
     /// The offer.
     pub(super) sdp: String,
@@ -127,87 +109,43 @@ pub(super) struct Offering {
 
 impl Offering {
     pub(super) fn new(
+        engine: Engine,
         identity: &Identity,
         ip: IpAddr,
-        direction: Direction,
+        sends: bool,
         streams: &Streams,
     ) -> anyhow::Result<Self> {
         let began = Instant::now();
         let socket = std::net::UdpSocket::bind((ip, 0))?;
         socket.set_nonblocking(true)?;
-        let local = socket.local_addr()?;
-        let mut config = Rtc::builder()
-            .set_crypto_provider(identity.crypto.clone())
-            .set_dtls_cert(identity.certificate.clone())
-            .clear_codecs()
-            .enable_opus(true, false)
-            .set_rtp_mode(true);
-        let codec = match streams.codec {
-            VideoCodec::Vp8 => {
-                config = config.enable_vp8(true);
-                Codec::Vp8
-            }
-            VideoCodec::H264 => {
-                // Only what is sent: Constrained Baseline, level 3.1, in fragments.
-                let codecs = config.codec_config();
-                codecs.add_h264(H264_PT.into(), Some(H264_RTX_PT.into()), true, H264_PROFILE);
-                Codec::H264
-            }
+        let wish = Wish {
+            local: socket.local_addr()?,
+            sends,
+            streams,
         };
-        if streams.media == Source::Samples {
-            config = config.set_extension(CAPTURE_ID, Extension::AbsoluteCaptureTime);
-        }
-        let mut rtc = config.build(began);
-        rtc.add_local_candidate(Candidate::host(local, "udp")?);
-        let mut change = rtc.sdp_api();
-        let audio = streams
-            .audio
-            .then(|| change.add_media(MediaKind::Audio, direction, None, None, None));
-        let mut simulcast = Simulcast::new();
-        for rid in streams.rids() {
-            simulcast.add_send_layer(SimulcastLayer::new(rid));
-        }
-        let publishes_layers = direction == Direction::SendOnly && streams.layers > 1;
-        let simulcast = publishes_layers.then_some(simulcast);
-        let video = change.add_media(MediaKind::Video, direction, None, None, simulcast);
-        let (offer, pending) = change
-            .apply()
-            .ok_or_else(|| anyhow::anyhow!("an offer without media"))?;
+        let (stack, sdp) = Stack::offer(engine, identity, wish, began)?;
         Ok(Self {
-            sdp: offer.to_sdp_string(),
-            rtc,
+            stack,
             socket,
-            local,
-            pending,
-            video,
-            audio,
-            codec,
             began,
+            sdp,
         })
     }
 
     /// Takes the answer; none where it cannot be used.
     pub(super) fn answered(mut self, answer: &str, role: Role) -> Option<Peer> {
-        let answer = SdpAnswer::from_sdp_string(answer).ok()?;
-        self.rtc
-            .sdp_api()
-            .accept_answer(self.pending, answer)
-            .ok()?;
         let now = Instant::now();
+        self.stack.answer(answer, now).ok()?;
         let (part, link) = match role {
             Role::Publisher { camera, live } => (Part::Waiting(camera, live), None),
             Role::Viewer { watch, live, link } => (Part::Watching(watch, live), link),
         };
         Some(Peer {
-            rtc: self.rtc,
+            stack: self.stack,
             socket: UdpSocket::from_std(self.socket),
-            local: self.local,
-            video: self.video,
-            audio: self.audio,
-            codec: self.codec,
             part,
             link,
-            rtc_due: now,
+            stack_due: now,
             began: self.began,
             answered: now,
             checked: None,
@@ -230,15 +168,11 @@ pub(super) enum State {
 
 /// A peer with an answer.
 pub(super) struct Peer {
-    rtc: Rtc,
+    stack: Stack,
     pub(super) socket: UdpSocket,
-    local: SocketAddr,
-    video: Mid,
-    audio: Option<Mid>,
-    codec: Codec,
     part: Part,
     link: Option<Box<Link>>,
-    rtc_due: Instant,
+    stack_due: Instant,
     began: Instant,
     answered: Instant,
     checked: Option<Instant>,
@@ -262,7 +196,7 @@ impl Peer {
 
     /// When it wants to be woken.
     pub(super) fn due(&self, desk: &Desk) -> Instant {
-        let mut due = self.rtc_due;
+        let mut due = self.stack_due;
         if let Part::Publishing(camera, _) = &self.part {
             due = due.min(desk.start + camera.due());
         }
@@ -294,15 +228,11 @@ impl Peer {
     }
 
     fn datagram(&mut self, desk: &mut Desk, now: Instant, source: SocketAddr, bytes: &[u8]) {
-        let Ok(receive) = Receive::new(Protocol::Udp, source, self.local, bytes) else {
-            desk.tally.strays += 1;
-            return;
-        };
-        if self.rtc.handle_input(Input::Receive(now, receive)).is_err() {
-            self.leave(desk, "error");
-            return;
+        match self.stack.receive(now, source, bytes) {
+            Ok(true) => self.drain(desk, now),
+            Ok(false) => desk.tally.strays += 1,
+            Err(Broken) => self.leave(desk, "error"),
         }
-        self.drain(desk, now);
     }
 
     /// Does what is due.
@@ -324,7 +254,7 @@ impl Peer {
             self.datagram(desk, now, datagram.source, &datagram.bytes);
         }
         self.shoot(desk, now);
-        if self.rtc.handle_input(Input::Timeout(now)).is_err() {
+        if self.stack.wake(now).is_err() {
             self.leave(desk, "error");
             return;
         }
@@ -338,26 +268,23 @@ impl Peer {
             State::Gone => return,
         }
         self.state = State::Gone;
-        self.rtc.disconnect();
+        self.stack.disconnect();
     }
 
     fn drain(&mut self, desk: &mut Desk, now: Instant) {
         loop {
-            match self.rtc.poll_output() {
-                Ok(Output::Timeout(at)) => {
-                    self.rtc_due = at;
+            match self.stack.poll(now) {
+                Ok(Output::Wait(at)) => {
+                    self.stack_due = at;
                     return;
                 }
-                Ok(Output::Transmit(transmit)) => {
-                    let sent = self
-                        .socket
-                        .send_to(&transmit.contents, transmit.destination);
-                    if sent.is_err() {
+                Ok(Output::Send(to, bytes)) => {
+                    if self.socket.send_to(&bytes, to).is_err() {
                         desk.tally.unsent += 1;
                     }
                 }
                 Ok(Output::Event(event)) => self.note(desk, now, event),
-                Err(_) => {
+                Err(Broken) => {
                     self.leave(desk, "error");
                     return;
                 }
@@ -365,36 +292,24 @@ impl Peer {
         }
     }
 
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "a peer cares for few events"
-    )]
     fn note(&mut self, desk: &mut Desk, now: Instant, event: Event) {
         match event {
-            Event::IceConnectionStateChange(state) => match state {
-                IceConnectionState::Connected | IceConnectionState::Completed => {
-                    if self.checked.is_none() {
-                        self.checked = Some(now);
-                        record(&mut desk.tally.http, self.answered - self.began);
-                        record(&mut desk.tally.ice, now - self.answered);
-                    }
+            Event::Checked => {
+                if self.checked.is_none() {
+                    self.checked = Some(now);
+                    record(&mut desk.tally.http, self.answered - self.began);
+                    record(&mut desk.tally.ice, now - self.answered);
                 }
-                IceConnectionState::Disconnected => self.leave(desk, "disconnected"),
-                IceConnectionState::New | IceConnectionState::Checking => {}
-            },
+            }
             Event::Connected => self.connect(desk, now),
-            Event::KeyframeRequest(request) => {
+            Event::Disconnected => self.leave(desk, "disconnected"),
+            Event::KeyframeRequest(rid) => {
                 desk.tally.keyframe_requests += 1;
                 if let Part::Publishing(camera, _) = &mut self.part {
-                    camera.request_keyframe_of(request.rid.as_deref());
+                    camera.request_keyframe_of(rid.as_deref());
                 }
             }
-            Event::RtpPacket(packet) => {
-                let captured = packet.header.ext_vals.abs_capture_time;
-                let captured = captured.map(|time| time.capture_time);
-                self.packet(desk, now, packet.header.ssrc, &packet.payload, captured);
-            }
-            _ => {}
+            Event::Packet(packet) => self.packet(desk, now, &packet),
         }
     }
 
@@ -412,18 +327,16 @@ impl Peer {
         };
     }
 
-    fn packet(
-        &mut self,
-        desk: &mut Desk,
-        now: Instant,
-        ssrc: Ssrc,
-        payload: &[u8],
-        captured: Option<SystemTime>,
-    ) {
+    fn packet(&mut self, desk: &mut Desk, now: Instant, packet: &Received) {
+        let Received {
+            ssrc,
+            payload,
+            captured,
+        } = packet;
         let Part::Watching(watch, live) = &mut self.part else {
             return;
         };
-        let tag = Tag::read(payload).or_else(|| live.ledger.find(captured?));
+        let tag = Tag::read(payload).or_else(|| live.ledger.find((*captured)?));
         let Some(tag) = tag else {
             desk.tally.strays += 1;
             return;
@@ -440,10 +353,9 @@ impl Peer {
         }
         if tag.kind != Kind::Audio
             && watch.wants_keyframe(now - desk.start)
-            && let Some(stream) = self.rtc.direct_api().stream_rx(&ssrc)
+            && self.stack.request_keyframe(now, *ssrc)
         {
             desk.tally.keyframes_wanted += 1;
-            stream.request_keyframe(KeyframeRequestKind::Pli);
         }
     }
 
@@ -458,47 +370,16 @@ impl Peer {
             return;
         }
         record(&mut desk.tally.lag, at - due);
-        let (rtc, tally) = (&mut self.rtc, &mut desk.tally);
-        let video = pt(rtc, self.video, self.codec).map(|pt| (self.video, pt));
-        let audio = self
-            .audio
-            .and_then(|mid| Some((mid, pt(rtc, mid, Codec::Opus)?)));
-        let mut direct = rtc.direct_api();
+        let (stack, tally) = (&mut self.stack, &mut desk.tally);
         camera.shoot(at, |packet| {
-            let line = if packet.is_audio { audio } else { video };
-            let Some((mid, pt)) = line else {
-                return;
-            };
-            let rid = packet.rid.map(Rid::from);
-            let Some(stream) = direct.stream_tx_by_mid(mid, rid) else {
-                return;
-            };
-            let Packet {
-                is_audio,
-                rid: _,
-                seq_no,
-                timestamp,
-                marker,
-                payload,
-                starts_keyframe,
-                tag,
-                stamp,
-            } = packet;
-            let captured = stamp.map(|stamp| AbsCaptureTime {
-                capture_time: live.ledger.note(stamp, tag),
-                clock_offset: None,
-            });
-            let values = ExtensionValues {
-                abs_capture_time: captured,
-                ..ExtensionValues::default()
-            };
-            let write = RtpWrite::new(pt, seq_no.into(), timestamp, now, payload)
-                .marker(marker)
-                .ext_vals(values)
-                .nackable(!is_audio);
-            stream.write_rtp(write);
-            tally.sent += 1;
-            tally.keyframes += u64::from(starts_keyframe);
+            let starts_keyframe = packet.starts_keyframe;
+            let captured = packet
+                .stamp
+                .map(|stamp| live.ledger.note(stamp, packet.tag));
+            if stack.write(now, packet, captured) {
+                tally.sent += 1;
+                tally.keyframes += u64::from(starts_keyframe);
+            }
         });
         live.note(camera, at);
     }
@@ -522,14 +403,4 @@ impl Peer {
             watch.finish(&live.sent(), &mut desk.tally);
         }
     }
-}
-
-/// The payload type of a codec on a line, as it was negotiated.
-fn pt(rtc: &Rtc, mid: Mid, codec: Codec) -> Option<Pt> {
-    let pts = rtc.media(mid)?.remote_pts();
-    rtc.codec_config()
-        .iter()
-        .filter(|params| params.spec().codec == codec)
-        .map(|params| params.pt())
-        .find(|pt| pts.contains(pt))
 }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use reqwest::Client;
-use str0m::media::Direction;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
@@ -18,6 +17,7 @@ use super::impair::{Impairment, Link};
 use super::peer::{Live, Offering, Peer, Role};
 use super::plan::Streams;
 use super::reactor::{Progress, Reactor};
+use super::stack::{Engine, Engines};
 use super::tally::Tally;
 use super::watch::Watch;
 
@@ -46,6 +46,8 @@ pub struct Cast {
     pub ramp: Duration,
     /// The network of viewers, where it is a bad one.
     pub impairment: Option<Impairment>,
+    /// Which WebRTC they have.
+    pub engines: Engines,
     /// Decides how large pictures are and what is lost.
     pub seed: u64,
 }
@@ -89,8 +91,12 @@ impl Stage {
     /// Starts the threads. Send times are counted from `start`.
     ///
     /// # Errors
-    /// When the system refuses a thread.
+    /// When the system refuses a thread, or an engine cannot do what is asked of it.
     pub fn new(cast: Cast, threads: usize, start: Instant) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            cast.streams.layers <= 1 || cast.engines.publish == Engine::Str0m,
+            "streams.layers: expected 1 where webrtc-rs publishes"
+        );
         let progress = Arc::new(Progress::default());
         let reactors = (0..threads.max(1))
             .map(|number| Reactor::start(number, start, progress.clone()))
@@ -220,7 +226,7 @@ impl Shared {
             camera: Box::new(move |now| Camera::new(&streams, stream, seed, now)),
             live: self.live(stream),
         };
-        let peer = self.connect(seat, ip, Direction::SendOnly, role).await;
+        let peer = self.connect(seat, ip, role).await;
         self.settle(peer, &self.progress.published).await
     }
 
@@ -233,7 +239,7 @@ impl Shared {
             live: self.live(seat.stream),
             link: impairment.map(|impairment| Box::new(Link::new(impairment, seed))),
         };
-        let peer = self.connect(seat, ip, Direction::RecvOnly, role).await;
+        let peer = self.connect(seat, ip, role).await;
         self.settle(peer, &self.progress.watched).await
     }
 
@@ -255,14 +261,12 @@ impl Shared {
         }
     }
 
-    async fn connect(
-        &self,
-        seat: &Seat,
-        ip: IpAddr,
-        direction: Direction,
-        role: Role,
-    ) -> Result<Peer, String> {
-        let offering = Offering::new(&self.identity, ip, direction, &self.cast.streams);
+    async fn connect(&self, seat: &Seat, ip: IpAddr, role: Role) -> Result<Peer, String> {
+        let (sends, engine) = match role {
+            Role::Publisher { .. } => (true, self.cast.engines.publish),
+            Role::Viewer { .. } => (false, self.cast.engines.watch),
+        };
+        let offering = Offering::new(engine, &self.identity, ip, sends, &self.cast.streams);
         let offering = offering.map_err(|error| format!("{error:#}"))?;
         let answered = endpoint::offer(&self.client, seat, offering.sdp.clone()).await;
         let (answer, resource) = answered.map_err(|refusal| refusal.to_string())?;
