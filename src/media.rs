@@ -9,9 +9,11 @@ mod worker;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use anyhow::Context;
 use redred_sfu::Identity;
+use redred_sfu::config::WallClock;
 use redred_sfu::event::{Command, Event, Selection};
 use redred_sfu::id::{PeerKey, ShardId, StreamKey};
 use tokio::sync::mpsc;
@@ -101,11 +103,15 @@ impl Plane {
             .collect::<Result<Vec<_>, _>>()
             .context("creating an eventfd")?;
         let identity = Identity::generate();
+        let wall = WallClock {
+            at: Instant::now(),
+            time: SystemTime::now(),
+        };
         let (sender, events) = mpsc::channel(EVENTS);
         for (index, socket) in sockets.into_iter().enumerate() {
             let local = socket.local_addr().context("the address of a UDP socket")?;
             let candidates = candidates(local, &config.advertised_ips);
-            let shard = redred_sfu::Config::new(local, candidates, identity.clone());
+            let shard = redred_sfu::Config::new(local, candidates, identity.clone(), wall);
             shard.validate()?;
             let start = worker::Start {
                 id: ShardId(index as u16),

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use str0m::config::{CryptoProvider, DtlsCert};
 
@@ -18,6 +18,8 @@ pub struct Config {
     pub candidates: Vec<SocketAddr>,
     /// The certificate that every peer of the process sees.
     pub identity: Identity,
+    /// What time it was, for what viewers are told of the time.
+    pub wall: WallClock,
     /// Bytes of UDP payload that fit the path: 1200 passes every path that carries QUIC. Larger values save packets of
     /// feedback and risk fragments; media packets keep the size their publisher chose.
     pub mtu: usize,
@@ -49,11 +51,17 @@ pub struct Config {
 
 impl Config {
     /// Makes a configuration with the defaults of the product for a socket bound to `local`.
-    pub fn new(local: SocketAddr, candidates: Vec<SocketAddr>, identity: Identity) -> Self {
+    pub fn new(
+        local: SocketAddr,
+        candidates: Vec<SocketAddr>,
+        identity: Identity,
+        wall: WallClock,
+    ) -> Self {
         Self {
             local,
             candidates,
             identity,
+            wall,
             mtu: 1200,
             silence: Duration::from_secs(2),
             disconnect_timeout: Duration::from_secs(10),
@@ -105,6 +113,25 @@ impl Config {
             .iter()
             .find(|c| c.is_ipv4() == destination.is_ipv4());
         *same_family.unwrap_or(&self.candidates[0])
+    }
+}
+
+/// Which time of day an instant was. Read once: sender reports want a clock that never jumps more than the right time.
+#[derive(Clone, Copy, Debug)]
+pub struct WallClock {
+    /// The instant.
+    pub at: Instant,
+    /// The time it was then.
+    pub time: SystemTime,
+}
+
+impl WallClock {
+    /// The time that belongs to an instant.
+    pub(crate) fn time_of(&self, instant: Instant) -> SystemTime {
+        match instant.checked_duration_since(self.at) {
+            Some(since) => self.time + since,
+            None => self.time - self.at.saturating_duration_since(instant),
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! DTLS for all peers of a process, from one configuration.
 //!
 //! dimpl tests all of its cryptography each time it builds a configuration, which takes longer than everything else about
-//! a join. str0m's provider builds one for each connection; this one builds it once and shares it. Nothing else about it
-//! differs.
+//! a join. str0m's provider builds one for each connection; this one builds it once and shares it.
+//!
+//! It also tells the keys for SRTP to whoever made the connection, see [`with_keys`]: packets to viewers are sealed by us.
 
+use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -11,6 +13,8 @@ use str0m::crypto::dtls::{
     DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion,
 };
 use str0m::crypto::{CryptoError, CryptoProvider};
+
+use crate::egress::{Keying, Keys};
 
 /// str0m's cryptography with this provider of DTLS.
 pub(crate) fn crypto_provider() -> CryptoProvider {
@@ -21,6 +25,19 @@ pub(crate) fn crypto_provider() -> CryptoProvider {
         dtls_provider: &PROVIDER,
         ..str0m::crypto::from_feature_flags()
     }
+}
+
+thread_local! {
+    /// Of the connection that this thread made last: str0m passes nothing through by which it could be told.
+    static NEWEST: Cell<Option<Keys>> = const { Cell::new(None) };
+}
+
+/// Makes a connection and tells where its keys will be. They are set before str0m reports the connection, and they are
+/// worth nothing before that, because the certificate may not have been verified.
+pub(crate) fn with_keys<T>(make: impl FnOnce() -> T) -> (T, Keys) {
+    NEWEST.set(None);
+    let made = make();
+    (made, NEWEST.take().unwrap_or_default())
 }
 
 #[derive(Debug)]
@@ -70,11 +87,16 @@ impl DtlsProvider for Provider {
             DtlsVersion::Auto => dimpl::Dtls::new_auto(config, cert, now),
             _ => return Err(CryptoError::Other(format!("no DTLS {version}"))),
         };
-        Ok(Box::new(Instance(dtls)))
+        let keys = Keys::default();
+        NEWEST.set(Some(keys.clone()));
+        Ok(Box::new(Instance { dtls, keys }))
     }
 }
 
-struct Instance(dimpl::Dtls);
+struct Instance {
+    dtls: dimpl::Dtls,
+    keys: Keys,
+}
 
 impl std::fmt::Debug for Instance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -84,43 +106,52 @@ impl std::fmt::Debug for Instance {
 
 impl DtlsInstance for Instance {
     fn set_active(&mut self, active: bool) {
-        self.0.set_active(active);
+        self.dtls.set_active(active);
     }
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        self.0.handle_packet(packet)
+        self.dtls.handle_packet(packet)
     }
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
-        self.0.poll_output(buf)
+        let output = self.dtls.poll_output(buf);
+        if let DtlsOutput::KeyingMaterial(material, profile) = &output {
+            // There is one handshake in the life of a connection, so these are the first.
+            let _ = self.keys.set(Keying {
+                profile: *profile,
+                material: material.to_vec(),
+                is_client: self.dtls.is_active(),
+            });
+        }
+        output
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
-        self.0.handle_timeout(now)
+        self.dtls.handle_timeout(now)
     }
 
     fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
-        self.0.send_application_data(data)
+        self.dtls.send_application_data(data)
     }
 
     fn is_active(&self) -> bool {
-        self.0.is_active()
+        self.dtls.is_active()
     }
 
     fn protocol_version(&self) -> Option<ProtocolVersion> {
-        self.0.protocol_version()
+        self.dtls.protocol_version()
     }
 
     fn is_closing(&self) -> bool {
-        self.0.is_closing()
+        self.dtls.is_closing()
     }
 
     fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.dtls.is_closed()
     }
 
     fn close(&mut self) -> Result<(), DtlsImplError> {
-        self.0.close()
+        self.dtls.close()
     }
 }
 

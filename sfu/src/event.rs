@@ -3,7 +3,6 @@
 //! A [`Command`] is what the shell asks, an [`Event`] is what it should know, an [`Output`] is what it must do.
 //! The only other things that enter are datagrams, relay messages of other shards, and time.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::id::{PeerKey, ShardId, StreamKey};
@@ -320,11 +319,9 @@ pub struct PublisherStats {
     pub layers: Vec<LayerInfo>,
 }
 
-/// What the shell must do, in order.
+/// What the shell must do, in order. Datagrams are in [`crate::Shard::datagrams`].
 #[derive(Debug)]
 pub enum Output {
-    /// Send a datagram from the shard's socket.
-    Transmit(Transmit),
     /// Hand a message to another shard's `handle_relay`.
     Relay {
         /// The other shard.
@@ -334,17 +331,6 @@ pub enum Output {
     },
     /// Tell whoever steers the shard.
     Event(Event),
-}
-
-/// One datagram to send.
-#[derive(Debug)]
-pub struct Transmit {
-    /// The local address it must leave from, one of the shard's own.
-    pub source: SocketAddr,
-    /// Where to.
-    pub destination: SocketAddr,
-    /// The bytes; at most the path MTU the core was configured with.
-    pub contents: Vec<u8>,
 }
 
 /// Why the core asked to be woken.

@@ -6,9 +6,9 @@
 //! # Contract
 //!
 //! One *turn* is any number of `handle_*` calls with the same `now`, then [`Shard::poll_output`] until it returns
-//! `None`, then [`Shard::poll_timeout`]. Packets to viewers and to other shards leave at the end of the turn, so a
-//! shell that hands over all datagrams of one `recvmmsg` before it polls gets them back in batches. A shell that polls
-//! after every call gets the same packets, only less densely.
+//! `None`, then [`Shard::datagrams`] are sent and cleared, then [`Shard::poll_timeout`]. Packets to viewers lie there
+//! sealed, those to other shards leave at the end of the turn, so a shell that hands over all datagrams of one `recvmmsg`
+//! before it polls gets them back in batches. A shell that polls after every call gets the same packets, only less densely.
 //!
 //! After the last output was carried out, [`Shard::handle_sent`] tells the core when that was.
 //!
@@ -28,8 +28,8 @@
 //!   the process, by whoever needs it first.)
 //! - Nothing but `peer.rs` and `peer/negotiation.rs` touches an `Rtc`.
 //! - No egress sequence number is given out twice, and none begins above 65 535.
-//! - No packet is logged; nothing of ours is allocated per packet and viewer, but for a VP9 payload after a switch and the
-//!   extension values of AV1's dependency descriptor.
+//! - No packet is logged; nothing is allocated per packet and viewer.
+//! - What str0m seals for a viewer never leaves: the keys are used here, and here only.
 //! - Every map and queue is bounded by [`Config`], by the number of peers, or by the datagrams of one turn.
 
 #![warn(missing_docs)]
@@ -43,6 +43,7 @@
 
 mod clock;
 pub mod config;
+mod datagrams;
 mod demux;
 mod dtls;
 mod egress;
@@ -64,5 +65,6 @@ mod timer;
 mod track;
 
 pub use config::{Config, Identity};
+pub use datagrams::{Datagram, Datagrams};
 pub use event::{Command, Event, Output, Reason};
 pub use shard::Shard;

@@ -1,13 +1,14 @@
 //! Hot path. One WebRTC connection: a str0m `Rtc` and the mutate-then-drain loop around it.
 //!
 //! Outside of this file and `peer/` nothing touches an `Rtc`. Each method that changes it drains it before it returns,
-//! so that str0m's contract (one mutation, then all output) cannot be broken from outside; only writing packets to a
-//! viewer is followed by [`Peer::flush`] once per turn, because str0m queues those.
+//! so that str0m's contract (one mutation, then all output) cannot be broken from outside; only asking for a keyframe is
+//! followed by [`Peer::flush`] once per turn.
+//!
+//! A viewer's `Rtc` does ICE, DTLS and the session description. Its media and RTCP are [`crate::egress`]'s.
 
 mod negotiation;
 mod sdp;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -18,11 +19,10 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, Ssrc};
 use str0m::{Input, Rtc};
 
-use crate::config::Config;
-use crate::demux::Claims;
-use crate::egress::Egress;
-use crate::event::{Output, Transmit};
-use crate::forward::packet::{self, Packet};
+use crate::config::{Config, WallClock};
+use crate::datagrams::Datagrams;
+use crate::demux::{self, Claims};
+use crate::egress::{self, Feedback, Nack};
 use crate::id::{PeerKey, StreamId};
 use crate::publisher::{Publisher, Route};
 use crate::stats::Snapshot;
@@ -40,7 +40,7 @@ pub(crate) struct Peer {
     pub(crate) role: Role,
     pub(crate) claims: Claims,
     pub(crate) scheduled: Scheduled,
-    /// Something was written that the end of the turn must flush.
+    /// Something is to be sent that the end of the turn must flush.
     pub(crate) is_dirty: bool,
     rtc: Rtc,
     negotiation: Negotiation,
@@ -81,6 +81,8 @@ pub(crate) enum Event {
     Unrouted(Unrouted),
     /// A viewer needs a keyframe on a line.
     KeyframeRequest(Mid),
+    /// A viewer lacks packets of an SSRC.
+    Nack(Ssrc, Nack),
 }
 
 /// A packet whose track and layer are to be looked up.
@@ -94,7 +96,8 @@ pub(crate) struct Unrouted {
 
 /// Where a peer's output goes.
 pub(crate) struct Sink<'a> {
-    pub(crate) outputs: &'a mut VecDeque<Output>,
+    pub(crate) datagrams: &'a mut Datagrams,
+    pub(crate) wall: WallClock,
     pub(crate) events: &'a mut Vec<Event>,
     pub(crate) stats: &'a mut Snapshot,
 }
@@ -164,6 +167,11 @@ impl Peer {
         datagram: &[u8],
         sink: &mut Sink<'_>,
     ) {
+        let is_media = demux::protocol(datagram) == Some(demux::Protocol::Rtp);
+        if is_media && let Role::Viewer(_) = self.role {
+            self.receive_from_viewer(now, datagram, sink);
+            return;
+        }
         let Ok(receive) = Receive::new(Protocol::Udp, source, destination, datagram) else {
             sink.stats.packets_dropped.malformed += 1;
             return;
@@ -175,34 +183,61 @@ impl Peer {
         self.drain(now, sink);
     }
 
-    /// Lets time pass, which also sends what was written.
+    /// Takes RTCP of a viewer, which str0m does not see. RTP is not expected of one.
+    fn receive_from_viewer(&mut self, now: Instant, datagram: &[u8], sink: &mut Sink<'_>) {
+        let Role::Viewer(subscriber) = &mut self.role else {
+            return;
+        };
+        if !egress::is_rtcp(datagram) {
+            sink.stats.packets_dropped.unknown += 1;
+            return;
+        }
+        let mut feedback: SmallVec<[Feedback; 8]> = SmallVec::new();
+        let is_authentic = subscriber
+            .link
+            .read_feedback(datagram, |item| feedback.push(item));
+        if !is_authentic {
+            sink.stats.packets_dropped.malformed += 1;
+            return;
+        }
+        for item in feedback {
+            match item {
+                Feedback::Known(ssrc) => subscriber.handle_known(ssrc),
+                Feedback::Keyframe(ssrc) => {
+                    let mid = subscriber.mid_of(ssrc);
+                    sink.events.extend(mid.map(Event::KeyframeRequest));
+                }
+                Feedback::Nack(ssrc, nack) => {
+                    sink.stats.nacks.received += u64::from(nack.count());
+                    sink.events.push(Event::Nack(ssrc, nack));
+                }
+            }
+        }
+        self.hear(now, sink);
+    }
+
+    /// Lets time pass: what is due is sent.
     pub(crate) fn flush(&mut self, now: Instant, sink: &mut Sink<'_>) {
         self.is_dirty = false;
         if let Err(error) = self.rtc.handle_input(Input::Timeout(now)) {
             tracing::debug!(peer = self.key.0, %error, "time brought an error");
         }
         self.drain(now, sink);
+        if let Role::Viewer(subscriber) = &mut self.role
+            && subscriber.link.is_report_due(now)
+        {
+            subscriber.report(now, sink.wall, false, sink.datagrams);
+        }
     }
 
     /// Says goodbye: RTCP BYE and DTLS close_notify.
     pub(crate) fn close(&mut self, now: Instant, sink: &mut Sink<'_>) {
         self.has_ended = true;
+        if let Role::Viewer(subscriber) = &mut self.role {
+            subscriber.report(now, sink.wall, true, sink.datagrams);
+        }
         if self.rtc.close().is_ok() {
             self.drain(now, sink);
-        }
-    }
-
-    /// Hands a numbered packet to the send stream of a line.
-    pub(crate) fn write(
-        &mut self,
-        ssrc: Ssrc,
-        pt: str0m::media::Pt,
-        packet: &Packet,
-        egress: packet::Egress,
-    ) {
-        let mut api = self.rtc.direct_api();
-        if let Some(stream) = api.stream_tx(&ssrc) {
-            Egress::send(stream, pt, packet, egress);
         }
     }
 
@@ -219,12 +254,21 @@ impl Peer {
 
     /// When this peer needs attention.
     pub(crate) fn deadline(&self, config: &Config) -> Instant {
-        self.rtc_deadline.min(self.lapses_at(config).0)
+        self.acts_at().min(self.lapses_at(config).0)
     }
 
-    /// Whether str0m's own timers are due.
+    /// Whether something is to be sent.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.rtc_deadline <= now
+        self.acts_at() <= now
+    }
+
+    /// When str0m or a report is due.
+    fn acts_at(&self) -> Instant {
+        let reports_at = match &self.role {
+            Role::Viewer(subscriber) => subscriber.link.reports_at(),
+            Role::Publisher(_) => None,
+        };
+        reports_at.map_or(self.rtc_deadline, |at| at.min(self.rtc_deadline))
     }
 
     /// Looks whether the peer has been unheard for too long.
@@ -276,15 +320,15 @@ impl Peer {
                     break;
                 }
                 Ok(str0m::Output::Transmit(transmit)) => {
+                    let (source, destination) = (transmit.source, transmit.destination);
                     if is_stun_success(&transmit.contents) {
                         self.hear(now, sink);
-                        sink.events.push(Event::Verified(transmit.destination));
+                        sink.events.push(Event::Verified(destination));
+                        self.find_path(destination);
                     }
-                    sink.outputs.push_back(Output::Transmit(Transmit {
-                        source: transmit.source,
-                        destination: transmit.destination,
-                        contents: transmit.contents.into(),
-                    }));
+                    if self.may_leave(source, destination, &transmit.contents) {
+                        sink.datagrams.push(source, destination, &transmit.contents);
+                    }
                 }
                 Ok(str0m::Output::Event(event)) => self.handle_event(now, event, sink),
                 Err(error) => {
@@ -296,6 +340,30 @@ impl Peer {
         }
         if !self.rtc.is_alive() {
             self.end(Event::Failed, sink);
+        }
+    }
+
+    /// Whether a datagram of str0m's may leave. SRTP and SRTCP for a viewer may not: that would be sealed with the keys that
+    /// [`crate::egress`] uses, on the same SSRCs. What is not STUN shows where ICE wants packets sent.
+    fn may_leave(&mut self, source: SocketAddr, destination: SocketAddr, contents: &[u8]) -> bool {
+        let Role::Viewer(subscriber) = &mut self.role else {
+            return true;
+        };
+        let protocol = demux::protocol(contents);
+        if protocol != Some(demux::Protocol::Stun) {
+            subscriber.link.set_path(source, destination);
+        }
+        protocol != Some(demux::Protocol::Rtp)
+    }
+
+    /// A check from an address that no packets go to was answered: has ICE nominated it? str0m tells by where it would
+    /// send a report, which does not leave.
+    fn find_path(&mut self, verified: SocketAddr) {
+        if let Role::Viewer(subscriber) = &self.role
+            && subscriber.link.leads_elsewhere(verified)
+        {
+            let ssrc = Ssrc::from(1);
+            self.rtc.direct_api().send_pli_feedback(ssrc, ssrc);
         }
     }
 
@@ -326,13 +394,6 @@ impl Peer {
                 self.route(packet, sink);
             }
             str0m::Event::SenderFeedback(_) => self.hear(now, sink),
-            str0m::Event::KeyframeRequest(request) => {
-                self.hear(now, sink);
-                sink.events.push(Event::KeyframeRequest(request.mid));
-            }
-            str0m::Event::MediaEgressStats(stats) => {
-                sink.stats.nacks.received += self.new_nacks(stats.mid, stats.rid, stats.nacks);
-            }
             str0m::Event::MediaIngressStats(stats) => {
                 sink.stats.nacks.sent += self.new_nacks(stats.mid, stats.rid, stats.nacks);
                 if let Role::Publisher(publisher) = &mut self.role {

@@ -16,6 +16,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::config::Config;
+use crate::datagrams::Datagrams;
 use crate::demux::{self, Demux, Protocol};
 use crate::event::{CloseReason, Command, Event, Output, Reason};
 use crate::id::{PeerId, PeerKey, ShardId, StreamId, StreamKey};
@@ -49,9 +50,10 @@ pub struct Shard {
     timers: Timers,
     due: Vec<(Instant, Owner)>,
     outputs: VecDeque<Output>,
+    datagrams: Datagrams,
     /// Reused by every drain of a peer.
     events: Vec<peer::Event>,
-    /// Peers that were written to in this turn.
+    /// Peers that have something to send at the end of the turn.
     dirty_peers: Vec<PeerId>,
     /// Streams with packets for followers.
     dirty_streams: Vec<StreamId>,
@@ -83,6 +85,7 @@ impl Shard {
             timers: Timers::default(),
             due: Vec::new(),
             outputs: VecDeque::new(),
+            datagrams: Datagrams::default(),
             events: Vec::new(),
             dirty_peers: Vec::new(),
             dirty_streams: Vec::new(),
@@ -186,6 +189,11 @@ impl Shard {
         }
     }
 
+    /// What to send, in order. Whoever sends it clears it.
+    pub fn datagrams(&mut self) -> &mut Datagrams {
+        &mut self.datagrams
+    }
+
     /// When to call [`Self::handle_timeout`] next, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
         self.timers.next()
@@ -243,7 +251,8 @@ impl Shard {
             return;
         };
         let mut sink = Sink {
-            outputs: &mut self.outputs,
+            datagrams: &mut self.datagrams,
+            wall: self.config.wall,
             events: &mut events,
             stats: &mut self.stats,
         };
@@ -267,13 +276,14 @@ impl Shard {
 
     fn handle_peer_event(&mut self, now: Instant, id: PeerId, event: peer::Event) {
         match event {
-            peer::Event::Connected => self.tell(Event::Connected { peer: id.key }),
+            peer::Event::Connected => self.handle_connected(now, id),
             peer::Event::Closed => self.end_peer(now, id, CloseReason::PeerClosed),
             peer::Event::Failed => self.end_peer(now, id, CloseReason::Failed),
             peer::Event::Verified(address) => self.verify_address(now, id, address),
             peer::Event::Packet(route, packet) => self.handle_packet(now, id, route, packet),
             peer::Event::Unrouted(unrouted) => self.handle_unrouted(now, id, unrouted),
             peer::Event::KeyframeRequest(mid) => self.handle_keyframe_request(now, id, mid),
+            peer::Event::Nack(ssrc, nack) => self.handle_nack(now, id, ssrc, nack),
         }
     }
 

@@ -14,7 +14,7 @@ mod svc;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 pub use str0m_netem::{NetemConfig, Probability, RandomLoss};
 
@@ -25,7 +25,7 @@ pub use peer::Watching;
 pub use random::Random;
 pub use svc::Layering;
 
-use crate::config::{Config, Identity};
+use crate::config::{Config, Identity, WallClock};
 use crate::event::{Command, Event, Output, Selection};
 use crate::id::{PeerKey, ShardId, StreamKey};
 use crate::relay;
@@ -35,6 +35,9 @@ use peer::{Datagram, Peer};
 
 /// A turn that goes on for longer than this has caught itself in a circle.
 const ROUNDS_MAX: usize = 10_000;
+
+/// The time of day at which simulations begin: some day in 2023.
+const EPOCH: Duration = Duration::from_secs(1_700_000_000);
 
 /// The world of one test.
 pub struct Sim {
@@ -76,7 +79,11 @@ impl Sim {
         let shards = (0..shards)
             .map(|number| {
                 let address = SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1), 40_000 + number));
-                let mut config = Config::new(address, vec![address], identity.clone());
+                let wall = WallClock {
+                    at: start,
+                    time: UNIX_EPOCH + EPOCH,
+                };
+                let mut config = Config::new(address, vec![address], identity.clone(), wall);
                 adjust(&mut config);
                 let id = ShardId(number);
                 Host {
@@ -371,6 +378,17 @@ impl Sim {
         self.peer(peer).arrived
     }
 
+    /// From here on, writes down the datagrams that a peer's shard sends it, be they lost on the way.
+    pub fn record(&mut self, peer: PeerKey) {
+        self.peer_mut(peer).recorded = Some(Vec::new());
+    }
+
+    /// What was written down since [`Self::record`].
+    pub fn recorded(&self, peer: PeerKey) -> impl Iterator<Item = &[u8]> {
+        let recorded = self.peer(peer).recorded.iter().flatten();
+        recorded.map(Vec::as_slice)
+    }
+
     fn next_peer(&self) -> (PeerKey, SocketAddr) {
         // Keys are never used twice, also after a peer has vanished.
         let key = 1 + self.peers.iter().map(|peer| peer.key.0).max().unwrap_or(0);
@@ -448,14 +466,22 @@ impl Sim {
             is_busy = true;
         }
         for index in 0..self.shards.len() {
-            let Host { id, shard, .. } = &mut self.shards[index];
+            let Host { id, shard, address } = &mut self.shards[index];
             let id = *id;
             let mut outputs = std::mem::take(&mut self.outputs);
             self.meter.run(|| {
                 outputs.extend(std::iter::from_fn(|| shard.poll_output()));
                 shard.handle_sent(now);
             });
-            is_busy |= !outputs.is_empty();
+            is_busy |= !outputs.is_empty() || !shard.datagrams().is_empty();
+            for datagram in shard.datagrams().iter() {
+                let to = datagram.destination;
+                match self.peers.iter_mut().find(|peer| peer.address == to) {
+                    Some(peer) => peer.send_down(now, *address, datagram.contents.to_vec()),
+                    None => self.stray += 1,
+                }
+            }
+            shard.datagrams().clear();
             for output in outputs.drain(..) {
                 self.carry_out(id, output);
             }
@@ -467,14 +493,6 @@ impl Sim {
     fn carry_out(&mut self, shard: ShardId, output: Output) {
         let now = self.now;
         match output {
-            Output::Transmit(transmit) => {
-                let from = self.shards[usize::from(shard.0)].address;
-                let to = transmit.destination;
-                match self.peers.iter_mut().find(|peer| peer.address == to) {
-                    Some(peer) => peer.send_down(now, from, transmit.contents),
-                    None => self.stray += 1,
-                }
-            }
             Output::Relay { to, message } => self.relayed.push_back((shard, to, message)),
             Output::Event(event) => {
                 self.events.push((now, shard, event.clone()));

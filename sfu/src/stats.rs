@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub keyframe_requests_sent: u64,
     /// Packets asked for again.
     pub nacks: Nacks,
+    /// Packets that viewers asked for again.
+    pub repeats: Repeats,
     /// Changes of the layer a viewer receives, the first one not counted.
     pub layer_switches: u64,
     /// Peers there are now.
@@ -107,6 +109,15 @@ pub struct Nacks {
     pub received: u64,
     /// By us, from publishers.
     pub sent: u64,
+}
+
+/// Packets asked for again by viewers, as far as they were still there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Repeats {
+    /// Sent again.
+    pub sent: u64,
+    /// Not sent, because repeats took too much of what the viewer gets.
+    pub refused: u64,
 }
 
 /// Peers by role.

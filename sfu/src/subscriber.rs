@@ -3,10 +3,15 @@
 //! A line keeps its SSRC and its numbering for the life of the session. Behind it tracks come and go: the first video
 //! track of the stream is on the first video line, and so on, whoever publishes them.
 
-use smallvec::SmallVec;
-use str0m::media::Mid;
+use std::time::Instant;
 
-use crate::egress::{Egress, PayloadTypes};
+use smallvec::SmallVec;
+use str0m::media::{Mid, Pt};
+use str0m::rtp::Ssrc;
+
+use crate::config::WallClock;
+use crate::datagrams::Datagrams;
+use crate::egress::{Egress, Link, Nack, PayloadTypes, Place};
 use crate::event::{Codec, Kind, LayerReason, Selection};
 use crate::forward::Forwarder;
 use crate::forward::packet::{self, Packet};
@@ -18,6 +23,7 @@ use crate::track::{Format, Track};
 pub(crate) struct Subscriber {
     pub(crate) selection: Selection,
     pub(crate) lines: SmallVec<[Line; 2]>,
+    pub(crate) link: Link,
     seed: u64,
 }
 
@@ -51,14 +57,11 @@ pub(crate) struct Switched {
 }
 
 /// What became of a packet for this viewer.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is moved once, and a box would be an allocation per packet"
-)]
 pub(crate) enum Outcome {
     /// It goes out on a line.
     Send {
-        ssrc: str0m::rtp::Ssrc,
+        /// Which of [`Subscriber::lines`].
+        line: usize,
         payload_types: PayloadTypes,
         egress: packet::Egress,
         /// Set when the layer changes with this packet.
@@ -91,6 +94,7 @@ impl Subscriber {
         Self {
             selection,
             lines: SmallVec::new(),
+            link: Link::default(),
             seed,
         }
     }
@@ -112,8 +116,14 @@ impl Subscriber {
         });
     }
 
-    /// A line is negotiated.
+    /// A line is negotiated. One with an SSRC of another line is refused: no key may meet the same SSRC and index twice.
     pub(crate) fn set_egress(&mut self, mid: Mid, egress: Egress) {
+        let mut known = self.lines.iter().filter_map(|line| line.egress.as_ref());
+        let is_taken = |ssrc: Ssrc| egress.ssrcs().any(|new| new == ssrc);
+        if known.any(|known| known.ssrcs().any(is_taken)) {
+            self.refuse_line(mid);
+            return;
+        }
         if let Some(line) = self.lines.iter_mut().find(|line| line.mid == mid) {
             line.egress = Some(egress);
             line.subscription = None;
@@ -188,10 +198,12 @@ impl Subscriber {
 
     /// Judges and numbers a packet for this viewer.
     pub(crate) fn forward(&mut self, track: u16, packet: &Packet) -> Outcome {
-        let Some(line) = self.line_of(track) else {
+        let carries = |line: &Line| line.subscription.is_some_and(|s| s.track == track);
+        let Some(index) = self.lines.iter().position(carries) else {
             return Outcome::NotReady;
         };
-        let (Some(egress), Some(subscription)) = (&line.egress, line.subscription) else {
+        let line = &mut self.lines[index];
+        let (Some(_), Some(subscription)) = (&line.egress, line.subscription) else {
             return Outcome::NotReady;
         };
         let Some(payload_types) = subscription.payload_types else {
@@ -199,7 +211,7 @@ impl Subscriber {
         };
         match line.forwarder.forward(packet) {
             Some(forwarded) => Outcome::Send {
-                ssrc: egress.ssrc,
+                line: index,
                 payload_types,
                 egress: forwarded.egress,
                 switched: forwarded.switched.map(|reason| Switched {
@@ -210,6 +222,94 @@ impl Subscriber {
             None if line.forwarder.wants_keyframe() == Some(packet.slot) => Outcome::NeedsKeyframe,
             None => Outcome::Kept,
         }
+    }
+
+    /// Sends a packet that [`Self::forward`] has numbered. False when it cannot leave yet.
+    pub(crate) fn send(
+        &mut self,
+        line: usize,
+        pt: Pt,
+        packet: &Packet,
+        egress: &packet::Egress,
+        place: Option<Place>,
+        datagrams: &mut Datagrams,
+    ) -> bool {
+        let Some(Line {
+            egress: Some(end), ..
+        }) = self.lines.get_mut(line)
+        else {
+            return false;
+        };
+        end.send(&mut self.link, pt, packet, egress, place, datagrams)
+    }
+
+    /// The connection is up: what waited for it leaves. Tells how many packets that were; `None` when nothing can be sent.
+    pub(crate) fn start(&mut self, tracks: &[Track], datagrams: &mut Datagrams) -> Option<u64> {
+        if self.link.is_open() {
+            return Some(0);
+        }
+        if !self.link.open() {
+            return None;
+        }
+        let mut count = 0;
+        for line in &mut self.lines {
+            if let Some(egress) = &mut line.egress {
+                count += egress.send_waiting(&mut self.link, tracks, datagrams);
+            }
+        }
+        Some(count)
+    }
+
+    /// Sends again what the viewer lacks on an SSRC. Tells how many packets were sent, and how many were too much.
+    pub(crate) fn repeat(
+        &mut self,
+        ssrc: Ssrc,
+        nack: Nack,
+        tracks: &[Track],
+        datagrams: &mut Datagrams,
+    ) -> (u64, u64) {
+        let (mut sent, mut refused) = (0, 0);
+        let ends = self
+            .lines
+            .iter_mut()
+            .filter_map(|line| line.egress.as_mut());
+        for egress in ends.filter(|egress| egress.ssrc() == ssrc) {
+            for seq_no in nack.seq_nos() {
+                match egress.repeat(&mut self.link, seq_no, tracks, datagrams) {
+                    Some(true) => sent += 1,
+                    Some(false) => refused += 1,
+                    None => {}
+                }
+            }
+        }
+        (sent, refused)
+    }
+
+    /// The viewer has received packets of an SSRC.
+    pub(crate) fn handle_known(&mut self, ssrc: Ssrc) {
+        for line in &mut self.lines {
+            if let Some(egress) = &mut line.egress {
+                egress.handle_known(ssrc);
+            }
+        }
+    }
+
+    /// The media line of an SSRC.
+    pub(crate) fn mid_of(&self, ssrc: Ssrc) -> Option<Mid> {
+        let is_on = |line: &&Line| line.egress.as_ref().is_some_and(|e| e.ssrc() == ssrc);
+        self.lines.iter().find(is_on).map(|line| line.mid)
+    }
+
+    /// Tells the viewer what time belongs to its lines' timestamps, and that it was the last time.
+    pub(crate) fn report(
+        &mut self,
+        now: Instant,
+        wall: WallClock,
+        is_last: bool,
+        datagrams: &mut Datagrams,
+    ) {
+        let lines = self.lines.iter().filter_map(|line| line.egress.as_ref());
+        self.link.report(now, wall, lines, is_last, datagrams);
     }
 
     /// Whether any line carries sound or pictures of a track this viewer can decode.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 use str0m::format::{self, CodecSpec};
 
+use crate::egress::Ring;
 use crate::event::{Codec, Kind, LayerInfo, TrackInfo};
 use crate::forward::keyframe::Requests;
 use crate::forward::packet::Packet;
@@ -55,6 +56,8 @@ pub(crate) struct Track {
     pub(crate) ladder: Ladder,
     pub(crate) requests: Requests,
     pub(crate) is_muted: bool,
+    /// What viewers in this shard may ask for again, by slot.
+    rings: SmallVec<[Ring; 1]>,
 }
 
 /// One layer; its place in [`Track::layers`] is its slot.
@@ -127,6 +130,7 @@ impl Track {
             ladder: Ladder::default(),
             requests: Requests::new(keyframe_interval),
             is_muted: true,
+            rings: SmallVec::new(),
         };
         track.rebuild_ladder();
         track
@@ -161,6 +165,23 @@ impl Track {
             self.rebuild_ladder();
         }
         changes
+    }
+
+    /// Keeps a packet for viewers who will ask for it again, and tells its position.
+    pub(crate) fn keep(&mut self, packet: &Packet) -> Option<u32> {
+        let slot = usize::from(packet.slot);
+        if slot >= LAYERS_MAX {
+            return None;
+        }
+        if self.rings.len() <= slot {
+            self.rings.resize_with(slot + 1, Ring::default);
+        }
+        Some(self.rings[slot].push(packet.clone()))
+    }
+
+    /// A packet that was kept lately.
+    pub(crate) fn kept(&self, slot: u8, position: u32) -> Option<&Packet> {
+        self.rings.get(usize::from(slot))?.get(position)
     }
 
     /// Looks at the clock: which layers have stopped, how fast the others are.

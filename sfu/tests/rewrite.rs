@@ -250,8 +250,10 @@ proptest! {
                     meta: codec::inspect(Codec::Vp9, &payload, None),
                 };
                 let egress = rewriter.rewrite(&packet).expect("in order");
+                let mut payload = Vec::new();
+                egress.write_payload(&packet, &mut payload);
                 let Numbering::Vp9(descriptor) =
-                    codec::inspect(Codec::Vp9, &egress.payload, None).numbering
+                    codec::inspect(Codec::Vp9, &payload, None).numbering
                 else {
                     panic!("the descriptor is lost");
                 };

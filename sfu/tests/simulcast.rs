@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redred_sfu::event::{Codec, Kind, LayerReason, Quality, Selection};
-use redred_sfu::forward::codec::{self, Numbering};
+use redred_sfu::forward::codec;
 use redred_sfu::forward::packet::{Packet, SourceId};
 use redred_sfu::forward::{Forwarded, Forwarder};
 use redred_sfu::id::ShardId;
@@ -139,10 +139,8 @@ impl Viewer {
             if other.switched.is_some() {
                 assert!(packet.meta.keyframe, "seed {SEED}");
                 assert!(forward > 0, "seed {SEED}: two pictures at one time");
-                let Numbering::Vp8(_) = packet.meta.numbering else {
-                    panic!("no descriptor");
-                };
-                assert!(other.egress.vp8_patch.is_some(), "seed {SEED}");
+                let next = (one.egress.numbers.picture_id + 1) & 0x7fff;
+                assert_eq!(other.egress.numbers.picture_id, next, "seed {SEED}");
             }
         }
         assert!(*self.received[0].1.egress.seq_no < 65_536, "seed {SEED}");

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{
     ControlMessage, MsgFlags, MultiHeaders, SockaddrLike, SockaddrStorage, recvmmsg, sendmmsg,
 };
-use redred_sfu::event::Transmit;
+use redred_sfu::Datagrams;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Datagrams per `recvmmsg`. More saves system calls under load but delays what follows in the turn.
@@ -200,7 +200,7 @@ impl Udp {
 
     /// Sends a batch and empties it. Datagrams for one destination leave in their order; a full send buffer drops the
     /// rest, as a socket does.
-    pub(crate) fn send(&mut self, batch: &mut Vec<Transmit>) {
+    pub(crate) fn send(&mut self, batch: &mut Datagrams) {
         if batch.is_empty() {
             return;
         }
@@ -208,7 +208,7 @@ impl Udp {
         let slices: Vec<IoSlice<'_>> = self
             .order
             .iter()
-            .map(|&index| IoSlice::new(&batch[index as usize].contents))
+            .map(|&index| IoSlice::new(batch.get(index as usize).contents))
             .collect();
         let mut next = 0;
         while next < self.runs.len() {
@@ -234,20 +234,20 @@ impl Udp {
     }
 
     /// Orders a batch into runs.
-    fn plan(&mut self, batch: &[Transmit]) {
+    fn plan(&mut self, batch: &Datagrams) {
         self.order.clear();
         self.order.extend(0..batch.len() as u32);
         self.order
-            .sort_by_key(|&index| batch[index as usize].destination);
+            .sort_by_key(|&index| batch.get(index as usize).destination);
         self.runs.clear();
         let mut start = 0;
         let mut round = 0;
         while start < self.order.len() {
-            let first = &batch[self.order[start] as usize];
+            let first = batch.get(self.order[start] as usize);
             let count = if self.segmentation {
                 run_length(self.order[start..].iter().map_while(|&index| {
-                    let transmit = &batch[index as usize];
-                    (transmit.destination == first.destination).then_some(transmit.contents.len())
+                    let next = batch.get(index as usize);
+                    (next.destination == first.destination).then_some(next.contents.len())
                 }))
             } else {
                 1
@@ -269,7 +269,7 @@ impl Udp {
             let same_destination = self
                 .order
                 .get(start)
-                .is_some_and(|&index| batch[index as usize].destination == first.destination);
+                .is_some_and(|&index| batch.get(index as usize).destination == first.destination);
             round = if same_destination { round + 1 } else { 0 };
         }
         self.runs.sort_by_key(|run| (run.round, run.segment_bytes));
@@ -295,7 +295,7 @@ impl Udp {
     /// Sends the runs from `next` to `end` with one call and returns how many the kernel took.
     fn send_runs(
         &mut self,
-        batch: &[Transmit],
+        batch: &Datagrams,
         slices: &[IoSlice<'_>],
         next: usize,
         end: usize,
@@ -308,7 +308,8 @@ impl Udp {
         let addresses: Vec<Option<SockaddrStorage>> = runs
             .iter()
             .map(|run| {
-                let destination = batch[self.order[run.start as usize] as usize].destination;
+                let first = self.order[run.start as usize] as usize;
+                let destination = batch.get(first).destination;
                 Some(self.to_kernel(destination))
             })
             .collect();

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
-use redred_sfu::event::{Command, Event, Output, Transmit};
+use redred_sfu::event::{Command, Event, Output};
 use redred_sfu::id::ShardId;
 use redred_sfu::{Shard, relay, stats};
 use tokio::sync::mpsc;
@@ -36,6 +36,10 @@ const RECEIVES_PER_TURN: usize = 4;
 
 /// Packet batches of other shards that wait. Further ones are dropped: late video is worth less than memory.
 const RELAY_PACKETS_MAX: usize = 256;
+
+/// Bytes to send after which a turn receives no more: what waits to be sent shall fit the caches of the processor, and the
+/// send buffer of the socket.
+const SEND_BYTES_PER_TURN: usize = 4 << 20;
 
 /// Events kept while the hub is behind; further statistics are dropped, they come again.
 const EVENTS_KEPT_MAX: usize = 1024;
@@ -186,7 +190,6 @@ pub(super) struct Worker {
     events_kept: VecDeque<Event>,
     commands: VecDeque<Command>,
     relays: VecDeque<(ShardId, relay::Message)>,
-    transmits: Vec<Transmit>,
     stats: Stats,
     stats_due: Instant,
 }
@@ -227,7 +230,6 @@ impl Worker {
             events_kept: VecDeque::new(),
             commands: VecDeque::new(),
             relays: VecDeque::new(),
-            transmits: Vec::new(),
             stats: Stats::default(),
             stats_due: Instant::now(),
         })
@@ -305,6 +307,9 @@ impl Worker {
                 is_socket_empty = true;
                 break;
             }
+            if shard.datagrams().bytes() >= SEND_BYTES_PER_TURN {
+                break;
+            }
         }
         if shard
             .poll_timeout()
@@ -330,7 +335,6 @@ impl Worker {
         while let Some(output) = self.shard.poll_output() {
             is_idle = false;
             match output {
-                Output::Transmit(transmit) => self.transmits.push(transmit),
                 Output::Relay { to, message } => {
                     if let Some(inbox) = self.inboxes.get(usize::from(to.0)) {
                         inbox.relay(self.id, message);
@@ -339,7 +343,9 @@ impl Worker {
                 Output::Event(event) => self.keep_event(event),
             }
         }
-        self.udp.send(&mut self.transmits);
+        let datagrams = self.shard.datagrams();
+        is_idle &= datagrams.is_empty();
+        self.udp.send(datagrams);
         if !is_idle {
             self.shard.handle_sent(Instant::now());
         }

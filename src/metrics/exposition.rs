@@ -375,6 +375,14 @@ impl Readings<'_> {
                     one("direction", "out", &|s| s.shard.nacks.sent),
                 ],
             ),
+            counters(
+                "redred_sfu_repeats_total",
+                "Packets that viewers asked for again: sent, or refused as too much.",
+                [
+                    one("result", "sent", &|s| s.shard.repeats.sent),
+                    one("result", "refused", &|s| s.shard.repeats.refused),
+                ],
+            ),
             counter(
                 "redred_sfu_layer_switches_total",
                 "Changes of the layer a viewer receives.",

@@ -33,6 +33,7 @@ pub(crate) fn run(data: &[u8]) {
     let mut sources = [0u64; 4];
     let mut dependencies = dependency::structure::Reader::default();
     let mut ticks = 0u32;
+    let mut written = Vec::new();
     let mut rest = Reader(data);
 
     while let Some(record) = Record::read(&mut rest) {
@@ -117,9 +118,15 @@ pub(crate) fn run(data: &[u8]) {
             highest[viewer]
         );
         highest[viewer] = highest[viewer].max(Some(seq_no));
-        let bytes = forwarded.egress.payload.len();
-        let is_left_out = bytes == 0 && packet.meta.spatial.is_some();
-        assert!(bytes == packet.payload.len() || is_left_out);
+        written.clear();
+        forwarded.egress.write_payload(&packet, &mut written);
+        let is_left_out = written.is_empty() && packet.meta.spatial.is_some();
+        assert!(written.len() == packet.payload.len() || is_left_out);
+        if let Some(edited) = forwarded.egress.dependency(&packet) {
+            written.clear();
+            written.resize(edited.written_bytes(), 0);
+            edited.write_to(&mut written);
+        }
     }
 }
 

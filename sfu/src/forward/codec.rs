@@ -54,6 +54,58 @@ impl PictureId {
     fn end(self) -> usize {
         usize::from(self.offset) + if self.is_15_bit { 2 } else { 1 }
     }
+
+    /// Puts another number in its place. One of 7 bits stays one and takes the low bits.
+    fn write(self, payload: &mut [u8], id: u16) {
+        let at = usize::from(self.offset);
+        let Some(target) = payload.get_mut(at..self.end()) else {
+            return;
+        };
+        match target {
+            [high, low] => {
+                *high = 0x80 | (id >> 8) as u8;
+                *low = id as u8;
+            }
+            [only] => *only = id as u8 & 0x7f,
+            _ => {}
+        }
+    }
+}
+
+/// A field of one byte and where it stands.
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    value: u8,
+    offset: u8,
+}
+
+impl Field {
+    fn read(payload: &[u8], at: usize) -> Option<Self> {
+        Some(Self {
+            value: *payload.get(at)?,
+            offset: u8::try_from(at).ok()?,
+        })
+    }
+
+    /// Puts a value in its place, under a mask.
+    fn write(self, payload: &mut [u8], value: u8, mask: u8) {
+        if let Some(byte) = payload.get_mut(usize::from(self.offset)) {
+            *byte = *byte & !mask | value & mask;
+        }
+    }
+}
+
+/// The picture numbers that a viewer gets in a packet, as far as its codec has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Numbers {
+    /// PictureID of VP8 and VP9.
+    pub picture_id: u16,
+    /// TL0PICIDX of VP8 and VP9.
+    pub tl0_pic_idx: u8,
+    /// KEYIDX of VP8.
+    pub key_idx: u8,
+    /// Frame number of the dependency descriptor.
+    pub frame_number: u16,
 }
 
 /// Picture numbers inside the payload, which must go on when the source behind a viewer changes.
@@ -66,6 +118,17 @@ pub enum Numbering {
     Vp8(vp8::Descriptor),
     /// The VP9 payload descriptor (RFC 9628 section 4.2).
     Vp9(vp9::Descriptor),
+}
+
+impl Numbering {
+    /// Puts numbers in place of those that the payload has.
+    pub fn write(&self, payload: &mut [u8], numbers: &Numbers) {
+        match self {
+            Self::Absent => {}
+            Self::Vp8(descriptor) => descriptor.write(payload, numbers),
+            Self::Vp9(descriptor) => descriptor.write(payload, numbers),
+        }
+    }
 }
 
 /// Reads what `payload` says. `dependency` holds the bytes of the AV1 dependency descriptor, where the packet has one.

@@ -68,6 +68,13 @@ impl Mandatory {
 pub struct Descriptor {
     bytes: Arc<[u8]>,
     frame_number: u16,
+}
+
+/// A descriptor as it is written for one viewer.
+#[derive(Clone, Copy, Debug)]
+pub struct Edited<'a> {
+    bytes: &'a [u8],
+    frame_number: u16,
     active: Option<Active>,
 }
 
@@ -90,7 +97,6 @@ impl Descriptor {
         Some(Self {
             bytes: Arc::from(bytes),
             frame_number,
-            active: None,
         })
     }
 
@@ -99,37 +105,34 @@ impl Descriptor {
         &self.bytes
     }
 
-    /// The frame number that will be written.
+    /// The frame number it arrived with.
     pub fn frame_number(&self) -> u16 {
         self.frame_number
     }
 
-    /// The same descriptor with another frame number; shares the bytes.
-    pub fn with_frame_number(&self, frame_number: u16) -> Self {
-        Self {
-            frame_number,
-            ..self.clone()
-        }
-    }
-
-    /// The same descriptor for a viewer who gets nothing above a spatial layer.
-    pub fn with_targets(&self, targets: &Targets, layer: u8) -> Self {
-        let mask = targets.masks.get(usize::from(layer)).copied();
+    /// The descriptor with another frame number, for a viewer who gets nothing above a spatial layer when there is a
+    /// limit.
+    pub fn edited(&self, frame_number: u16, limit: Option<(&Targets, u8)>) -> Edited<'_> {
         let has_room = self.bytes.len() + MASK_BYTES_MAX <= BYTES_MAX;
-        let active = mask.filter(|_| has_room).map(|mask| Active {
-            at: targets.at.into(),
-            width: targets.width.into(),
-            is_present: targets.is_present,
-            mask,
+        let active = limit.filter(|_| has_room).and_then(|(targets, layer)| {
+            Some(Active {
+                at: targets.at.into(),
+                width: targets.width.into(),
+                is_present: targets.is_present,
+                mask: *targets.masks.get(usize::from(layer))?,
+            })
         });
-        Self {
+        Edited {
+            bytes: &self.bytes,
+            frame_number,
             active,
-            ..self.clone()
         }
     }
+}
 
+impl Edited<'_> {
     /// How many bytes are written.
-    fn written_bytes(&self) -> usize {
+    pub fn written_bytes(&self) -> usize {
         match self.active {
             // The rest of the last byte is padding, which may be cut.
             Some(active) if self.bytes.len() == MANDATORY_BYTES => {
@@ -140,11 +143,11 @@ impl Descriptor {
         }
     }
 
-    /// Writes the descriptor, with the bitmask in its place.
-    fn write_to(&self, target: &mut [u8]) {
+    /// Writes the descriptor into [`Self::written_bytes`], with the bitmask in its place.
+    pub fn write_to(&self, target: &mut [u8]) {
         match self.active {
-            None => target.copy_from_slice(&self.bytes),
-            Some(active) => active.write_to(target, &self.bytes),
+            None => target.copy_from_slice(self.bytes),
+            Some(active) => active.write_to(target, self.bytes),
         }
         if let Some(number) = target.get_mut(1..MANDATORY_BYTES) {
             number.copy_from_slice(&self.frame_number.to_be_bytes());
@@ -186,12 +189,11 @@ impl ExtensionSerializer for Serializer {
         let Some(descriptor) = ev.user_values.get::<Descriptor>() else {
             return 0;
         };
-        let bytes = descriptor.written_bytes();
-        let Some(target) = buf.get_mut(..bytes) else {
+        let Some(target) = buf.get_mut(..descriptor.bytes.len()) else {
             return 0;
         };
-        descriptor.write_to(target);
-        bytes
+        target.copy_from_slice(&descriptor.bytes);
+        descriptor.bytes.len()
     }
 
     fn parse_value(&self, buf: &[u8], ev: &mut ExtensionValues) -> bool {
@@ -213,7 +215,7 @@ impl ExtensionSerializer for Serializer {
     fn requires_two_byte_form(&self, ev: &ExtensionValues) -> bool {
         ev.user_values
             .get::<Descriptor>()
-            .is_some_and(|descriptor| descriptor.written_bytes() > 16)
+            .is_some_and(|descriptor| descriptor.bytes.len() > 16)
     }
 }
 
@@ -228,10 +230,11 @@ mod tests {
         assert!(Serializer.parse_value(&arrived, &mut values));
         let descriptor = values.user_values.get::<Descriptor>().expect("was set");
         assert_eq!(descriptor.frame_number(), 0x1234);
-        let changed = descriptor.with_frame_number(0xfffe);
-        values.user_values.set(changed);
         let mut buffer = [0; 16];
         assert_eq!(Serializer.write_to(&mut buffer, &values), 6);
+        assert_eq!(buffer[..6], arrived);
+        let edited = descriptor.edited(0xfffe, None);
+        edited.write_to(&mut buffer[..edited.written_bytes()]);
         assert_eq!(buffer[..6], [0xc5, 0xff, 0xfe, 0x80, 0x01, 0x02]);
     }
 

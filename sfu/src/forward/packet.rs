@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use str0m::rtp::{ExtensionValues, SeqNo, Vp8Patch};
+use str0m::rtp::{ExtensionValues, SeqNo};
 
-use super::codec::Meta;
-use super::dependency::Descriptor;
+use super::codec::{Meta, Numbers};
+use super::dependency::{self, Descriptor};
 use super::spatial::Spatial;
 use crate::event::{Codec, Kind};
 
@@ -45,8 +45,8 @@ pub struct Packet {
     pub meta: Meta,
 }
 
-/// A packet numbered for one viewer.
-#[derive(Debug)]
+/// How a packet is numbered for one viewer. What is not here is in the [`Packet`], which all viewers share.
+#[derive(Clone, Copy, Debug)]
 pub struct Egress {
     /// Egress sequence number, extended; below 65 536 at the start.
     pub seq_no: SeqNo,
@@ -54,22 +54,43 @@ pub struct Egress {
     pub timestamp: u32,
     /// RTP marker bit, set where a picture ends for this viewer.
     pub marker: bool,
-    /// The shared payload, or a copy with other picture numbers.
-    pub payload: Arc<[u8]>,
-    /// Picture numbers that str0m puts in while it writes the packet out.
-    pub vp8_patch: Option<Vp8Patch>,
-    /// The extensions, with the frame number of a dependency descriptor continued.
-    pub extensions: ExtensionValues,
+    /// The picture numbers that go in place of those it arrived with.
+    pub numbers: Numbers,
+    /// Its picture has no spatial layer above this one.
+    pub limit: Option<u8>,
+    /// Nothing but a header, in place of a packet that was left out too late.
+    pub is_empty: bool,
 }
 
 impl Egress {
     /// Makes it a packet of a picture that has no spatial layer above `layer`.
     pub fn limit(&mut self, spatial: &Spatial, layer: u8) {
         self.marker |= spatial.ends_picture_of(layer);
-        let values = &mut self.extensions.user_values;
-        if let (Some(targets), Some(descriptor)) = (&spatial.targets, values.get::<Descriptor>()) {
-            let descriptor = descriptor.with_targets(targets, layer);
-            values.set(descriptor);
+        self.limit = Some(layer);
+    }
+
+    /// Appends the payload with the numbers that it has here.
+    pub fn write_payload(&self, packet: &Packet, target: &mut Vec<u8>) {
+        if self.is_empty {
+            return;
         }
+        let start = target.len();
+        target.extend_from_slice(&packet.payload);
+        packet
+            .meta
+            .numbering
+            .write(&mut target[start..], &self.numbers);
+    }
+
+    /// The dependency descriptor of the packet as it is here, if it has one.
+    pub fn dependency<'a>(&self, packet: &'a Packet) -> Option<dependency::Edited<'a>> {
+        let descriptor = packet.extensions.user_values.get::<Descriptor>()?;
+        let targets = packet
+            .meta
+            .spatial
+            .as_ref()
+            .and_then(|s| s.targets.as_ref());
+        let limit = targets.zip(self.limit);
+        Some(descriptor.edited(self.numbers.frame_number, limit))
     }
 }

@@ -24,12 +24,11 @@
 //! One that comes too late for that, its place being taken up by others, is replaced by an empty packet: receivers take
 //! that for padding.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use str0m::rtp::{ExtensionValues, SeqNo};
+use str0m::rtp::SeqNo;
 
-use super::codec::{Numbering, vp8, vp9};
+use super::codec::{Numbering, Numbers};
 use super::dependency;
 use super::packet::{Egress, Packet, SourceId};
 use crate::event::Kind;
@@ -149,16 +148,14 @@ impl Rewriter {
             _ => self.newest = Some((timestamp, packet.arrived)),
         }
 
-        let mut egress = Egress {
+        Some(Egress {
             seq_no: seq_no.into(),
             timestamp,
             marker: packet.marker,
-            payload: packet.payload.clone(),
-            vp8_patch: None,
-            extensions: packet.extensions.clone(),
-        };
-        self.pictures.renumber(packet, is_newest, &mut egress);
-        Some(egress)
+            numbers: self.pictures.number(packet, is_newest),
+            limit: None,
+            is_empty: false,
+        })
     }
 
     /// Leaves a packet of the source that is being forwarded out. Gives the empty packet that takes its place when packets
@@ -185,9 +182,9 @@ impl Rewriter {
             seq_no: seq_no.into(),
             timestamp: packet.timestamp.wrapping_add(run.timestamp_offset),
             marker: false,
-            payload: Arc::from([]),
-            vp8_patch: None,
-            extensions: ExtensionValues::default(),
+            numbers: Numbers::default(),
+            limit: None,
+            is_empty: true,
         })
     }
 
@@ -339,62 +336,28 @@ impl Pictures {
         }
     }
 
-    fn renumber(&mut self, packet: &Packet, is_newest: bool, egress: &mut Egress) {
-        match &packet.meta.numbering {
-            Numbering::Absent => {}
-            Numbering::Vp8(descriptor) => self.renumber_vp8(descriptor, is_newest, egress),
-            Numbering::Vp9(descriptor) => self.renumber_vp9(descriptor, is_newest, egress),
+    fn number(&mut self, packet: &Packet, is_newest: bool) -> Numbers {
+        let (picture_id, tl0_pic_idx, key_idx) = match &packet.meta.numbering {
+            Numbering::Absent => (None, None, None),
+            Numbering::Vp8(vp8) => (vp8.picture_id(), vp8.tl0_pic_idx(), vp8.key_idx()),
+            Numbering::Vp9(vp9) => (vp9.picture_id(), vp9.tl0_pic_idx(), None),
+        };
+        let mut numbers = Numbers::default();
+        if let Some(id) = picture_id {
+            numbers.picture_id = self.picture_id.next(id, 0x7fff, is_newest);
         }
-        let descriptor = packet
-            .extensions
-            .user_values
-            .get::<dependency::Descriptor>();
-        if let Some(descriptor) = descriptor {
-            let ingress = descriptor.frame_number();
-            let number = self.frame_number.next(ingress, 0xffff, is_newest);
-            if number != ingress {
-                let descriptor = descriptor.with_frame_number(number);
-                egress.extensions.user_values.set(descriptor);
-            }
+        if let Some(index) = tl0_pic_idx {
+            numbers.tl0_pic_idx = self.tl0_pic_idx.next(index.into(), 0xff, is_newest) as u8;
         }
-    }
-
-    fn renumber_vp8(&mut self, ingress: &vp8::Descriptor, is_newest: bool, egress: &mut Egress) {
-        let picture_id = ingress
-            .picture_id()
-            .map(|id| self.picture_id.next(id, 0x7fff, is_newest));
-        let tl0_pic_idx = ingress
-            .tl0_pic_idx()
-            .map(|index| self.tl0_pic_idx.next(index.into(), 0xff, is_newest) as u8);
-        let key_idx = ingress
-            .key_idx()
-            .map(|index| self.key_idx.next(index.into(), 0x1f, is_newest) as u8);
-        if picture_id != ingress.picture_id()
-            || tl0_pic_idx != ingress.tl0_pic_idx()
-            || key_idx != ingress.key_idx()
-        {
-            egress.vp8_patch = ingress.patch(
-                picture_id.unwrap_or(0),
-                tl0_pic_idx.unwrap_or(0),
-                key_idx.unwrap_or(0),
-            );
+        if let Some(index) = key_idx {
+            numbers.key_idx = self.key_idx.next(index.into(), 0x1f, is_newest) as u8;
         }
-    }
-
-    fn renumber_vp9(&mut self, ingress: &vp9::Descriptor, is_newest: bool, egress: &mut Egress) {
-        let picture_id = ingress
-            .picture_id()
-            .map(|id| self.picture_id.next(id, 0x7fff, is_newest));
-        let tl0_pic_idx = ingress
-            .tl0_pic_idx()
-            .map(|index| self.tl0_pic_idx.next(index.into(), 0xff, is_newest) as u8);
-        if picture_id != ingress.picture_id() || tl0_pic_idx != ingress.tl0_pic_idx() {
-            egress.payload = ingress.patched(
-                &egress.payload,
-                picture_id.unwrap_or(0),
-                tl0_pic_idx.unwrap_or(0),
-            );
+        let values = &packet.extensions.user_values;
+        if let Some(descriptor) = values.get::<dependency::Descriptor>() {
+            let number = descriptor.frame_number();
+            numbers.frame_number = self.frame_number.next(number, 0xffff, is_newest);
         }
+        numbers
     }
 }
 

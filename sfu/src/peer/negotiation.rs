@@ -13,7 +13,8 @@ use str0m::{Candidate, Rtc, RtcConfig, RtcError};
 use super::sdp::{self, Description, Fragment};
 use super::{Peer, Role};
 use crate::config::Config;
-use crate::egress::Egress;
+use crate::dtls;
+use crate::egress::{Egress, Keys, Negotiated};
 use crate::event::{Codec, Kind, Refusal};
 use crate::forward::dependency;
 use crate::id::{PeerKey, StreamId};
@@ -52,7 +53,7 @@ impl Peer {
         offer: &str,
     ) -> Result<(Self, String, Vec<Offered>), Refusal> {
         check_offer(config, offer)?;
-        let rtc = build(now, config, publisher_config(config))?;
+        let (rtc, _) = build(now, config, publisher_config(config))?;
         let negotiation = Negotiation::Theirs {
             offer: String::new(),
         };
@@ -73,11 +74,12 @@ impl Peer {
         key: PeerKey,
         stream: StreamId,
         offer: &str,
-        subscriber: Subscriber,
+        mut subscriber: Subscriber,
         tracks: &[Track],
     ) -> Result<(Self, String), Refusal> {
         check_offer(config, offer)?;
-        let rtc = build(now, config, viewer_config(config, None))?;
+        let (rtc, keys) = build(now, config, viewer_config(config, None))?;
+        subscriber.link.keys = keys;
         let negotiation = Negotiation::Theirs {
             offer: String::new(),
         };
@@ -107,10 +109,11 @@ impl Peer {
         config: &Config,
         key: PeerKey,
         stream: StreamId,
-        subscriber: Subscriber,
+        mut subscriber: Subscriber,
         preferred: Option<Codec>,
     ) -> Result<Self, Refusal> {
-        let rtc = build(now, config, viewer_config(config, preferred))?;
+        let (rtc, keys) = build(now, config, viewer_config(config, preferred))?;
+        subscriber.link.keys = keys;
         let negotiation = Negotiation::Ours { pending: None };
         let role = Role::Viewer(subscriber);
         Ok(Self::new(now, key, stream, role, rtc, negotiation))
@@ -306,7 +309,7 @@ impl Peer {
                 continue;
             }
             let is_new = known.is_none();
-            let egress = egress(&mut self.rtc, mid).filter(|_| section.receives());
+            let egress = egress(&mut self.rtc, kind, mid).filter(|_| section.receives());
             match egress {
                 Some(egress) => {
                     if is_new {
@@ -321,7 +324,7 @@ impl Peer {
 }
 
 /// The sending end of a negotiated line; `None` when it was turned down or nothing can be sent on it.
-fn egress(rtc: &mut Rtc, mid: Mid) -> Option<Egress> {
+fn egress(rtc: &mut Rtc, kind: Kind, mid: Mid) -> Option<Egress> {
     let media = rtc.media(mid)?;
     if media.disabled() || !media.direction().is_sending() {
         return None;
@@ -333,19 +336,31 @@ fn egress(rtc: &mut Rtc, mid: Mid) -> Option<Egress> {
         .filter(|params| media.remote_pts().contains(&params.pt()))
         .copied()
         .collect();
-    let mut api = rtc.direct_api();
-    let stream = api.stream_tx_by_mid(mid, None)?;
-    (!params.is_empty()).then(|| Egress::new(stream.ssrc(), params.into_iter()))
+    let (ssrc, repair_ssrc) = {
+        let mut api = rtc.direct_api();
+        let stream = api.stream_tx_by_mid(mid, None)?;
+        (stream.ssrc(), stream.rtx())
+    };
+    let media = rtc.media(mid)?;
+    let negotiated = Negotiated {
+        kind,
+        mid,
+        ssrc,
+        repair_ssrc,
+        cname: media.cname(),
+        extensions: media.remote_extmap(),
+    };
+    (!params.is_empty()).then(|| Egress::new(&negotiated, params.into_iter()))
 }
 
-fn build(now: Instant, config: &Config, rtc_config: RtcConfig) -> Result<Rtc, Refusal> {
-    let mut rtc = rtc_config.build(now);
+fn build(now: Instant, config: &Config, rtc_config: RtcConfig) -> Result<(Rtc, Keys), Refusal> {
+    let (mut rtc, keys) = dtls::with_keys(|| rtc_config.build(now));
     for address in &config.candidates {
         let candidate = Candidate::host(*address, "udp")
             .map_err(|error| Refusal::InvalidCandidate(error.to_string()))?;
         rtc.add_local_candidate(candidate);
     }
-    Ok(rtc)
+    Ok((rtc, keys))
 }
 
 fn base_config(config: &Config, codecs: Vec<PayloadParams>, extensions: ExtensionMap) -> RtcConfig {

@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 use str0m::media::Mid;
-use str0m::rtp::{ExtensionValues, RedDecoder, RtpPacket};
+use str0m::rtp::{ExtensionValues, RedDecoder, RtpPacket, Ssrc};
 
 use super::fault::{self, Fault};
 use super::{Shard, peer_mut, stream_mut};
-use crate::event::{Event, Kind, LayerReason, PublisherStats};
+use crate::egress::{Nack, Place};
+use crate::event::{CloseReason, Event, Kind, LayerReason, PublisherStats};
 use crate::forward::codec;
 use crate::forward::dependency::Descriptor;
 use crate::forward::packet::{Packet, SourceId};
@@ -151,7 +152,7 @@ impl Shard {
         self.handle_packet(now, id, route, unrouted.packet);
     }
 
-    /// Gives a packet to every viewer of its track. Peers are flushed at the end of the turn.
+    /// Gives a packet to every viewer of its track.
     pub(super) fn fan_out(
         &mut self,
         now: Instant,
@@ -160,13 +161,23 @@ impl Shard {
         is_red: bool,
         packet: &Packet,
     ) {
+        let stream = &mut self.streams[stream_id.index];
+        // Sound is not asked for again: it would come too late.
+        let is_kept = packet.kind == Kind::Video && !stream.viewers.is_empty();
+        let kept = stream.track_mut(track).filter(|_| is_kept);
+        let position = kept.and_then(|track| track.keep(packet));
+        let place = position.map(|position| Place {
+            track,
+            slot: packet.slot,
+            position,
+        });
         let stream = &self.streams[stream_id.index];
         let mut copies = 0;
         let mut needs_keyframe = false;
         let mut broken: SmallVec<[PeerId; 0]> = SmallVec::new();
         let mut switched: SmallVec<[(PeerId, Switched); 4]> = SmallVec::new();
         // Sound without its RED, made when the first viewer needs it.
-        let mut primary: Option<Option<Arc<[u8]>>> = None;
+        let mut primary: Option<Option<Packet>> = None;
         for &viewer in &stream.viewers {
             let Some(peer) = peer_mut(&mut self.peers, viewer) else {
                 continue;
@@ -185,30 +196,33 @@ impl Shard {
             };
             match outcome {
                 Outcome::Send {
-                    ssrc,
+                    line,
                     payload_types,
-                    mut egress,
+                    egress,
                     switched: change,
                 } => {
-                    let pt = match (is_red, payload_types.red) {
-                        (false, _) => payload_types.main,
-                        (true, Some(red)) => red,
+                    let (pt, packet) = match (is_red, payload_types.red) {
+                        (false, _) => (payload_types.main, packet),
+                        (true, Some(red)) => (red, packet),
                         (true, None) => {
-                            let plain = primary.get_or_insert_with(|| without_red(&packet.payload));
+                            let plain = primary.get_or_insert_with(|| without_red(packet));
                             let Some(plain) = plain else {
                                 self.stats.packets_dropped.undecodable += 1;
                                 continue;
                             };
-                            egress.payload = plain.clone();
-                            payload_types.main
+                            (payload_types.main, &*plain)
                         }
                     };
-                    if fault::contain(|| peer.write(ssrc, pt, packet, egress)).is_none() {
+                    let datagrams = &mut self.datagrams;
+                    let sent = fault::contain(|| {
+                        subscriber.send(line, pt, packet, &egress, place, datagrams)
+                    });
+                    let Some(is_sent) = sent else {
                         broken.push(viewer);
                         continue;
-                    }
-                    copies += 1;
-                    if !peer.is_dirty {
+                    };
+                    copies += u32::from(is_sent);
+                    if subscriber.link.is_report_due(now) && !peer.is_dirty {
                         peer.is_dirty = true;
                         self.dirty_peers.push(viewer);
                     }
@@ -265,6 +279,48 @@ impl Shard {
             layer,
             reason,
         });
+    }
+
+    /// A peer is connected, or is heard again.
+    pub(super) fn handle_connected(&mut self, now: Instant, id: PeerId) {
+        self.tell(Event::Connected { peer: id.key });
+        let Some(peer) = peer_mut(&mut self.peers, id) else {
+            return;
+        };
+        let Role::Viewer(subscriber) = &mut peer.role else {
+            return;
+        };
+        let tracks = &self.streams[peer.stream.index].tracks;
+        let datagrams = &mut self.datagrams;
+        match fault::contain(|| subscriber.start(tracks, datagrams)) {
+            None => self.drop_broken(now, id),
+            Some(None) => self.end_peer(now, id, CloseReason::Failed),
+            Some(Some(count)) => {
+                self.stats.packets_forwarded.add(Kind::Video, count);
+                self.mark_dirty(id);
+            }
+        }
+    }
+
+    /// A viewer lacks packets.
+    pub(super) fn handle_nack(&mut self, now: Instant, id: PeerId, ssrc: Ssrc, nack: Nack) {
+        let Some(Peer {
+            stream,
+            role: Role::Viewer(subscriber),
+            ..
+        }) = peer_mut(&mut self.peers, id)
+        else {
+            return;
+        };
+        let tracks = &self.streams[stream.index].tracks;
+        let datagrams = &mut self.datagrams;
+        match fault::contain(|| subscriber.repeat(ssrc, nack, tracks, datagrams)) {
+            None => self.drop_broken(now, id),
+            Some((sent, refused)) => {
+                self.stats.repeats.sent += sent;
+                self.stats.repeats.refused += refused;
+            }
+        }
     }
 
     /// A viewer asked for a keyframe on one of its lines.
@@ -579,9 +635,12 @@ fn packet(route: Route, rtp: RtpPacket) -> Packet {
     }
 }
 
-/// The newest sound in a RED packet (RFC 2198), for viewers who did not negotiate RED.
-fn without_red(payload: &[u8]) -> Option<Arc<[u8]>> {
-    let blocks = RedDecoder::decode(payload).ok()?;
+/// A packet with the newest sound of a RED packet (RFC 2198), for viewers who did not negotiate RED.
+fn without_red(packet: &Packet) -> Option<Packet> {
+    let blocks = RedDecoder::decode(&packet.payload).ok()?;
     let primary = blocks.iter().find(|block| block.is_primary)?;
-    Some(Arc::from(primary.payload))
+    Some(Packet {
+        payload: Arc::from(primary.payload),
+        ..packet.clone()
+    })
 }

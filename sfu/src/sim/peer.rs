@@ -73,6 +73,8 @@ pub(super) struct Peer {
     pub(super) sent: VecDeque<Vec<u8>>,
     pub(super) server_ufrag: Option<String>,
     pub(super) arrived: u64,
+    /// What its shard sent it, when that is written down.
+    pub(super) recorded: Option<Vec<Vec<u8>>>,
     rtc: Rtc,
     rtc_deadline: Instant,
     pending: Option<SdpPendingOffer>,
@@ -162,6 +164,7 @@ impl Peer {
             sent: VecDeque::new(),
             server_ufrag: None,
             arrived: 0,
+            recorded: None,
             rtc,
             rtc_deadline: now,
             pending: None,
@@ -281,6 +284,9 @@ impl Peer {
     }
 
     pub(super) fn send_down(&mut self, now: Instant, from: SocketAddr, bytes: Vec<u8>) {
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(bytes.clone());
+        }
         let datagram = Datagram { from, bytes };
         self.down.handle_input(LinkInput::Packet(now, datagram));
     }

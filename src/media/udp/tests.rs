@@ -8,13 +8,13 @@ fn udp(ip: impl Into<std::net::IpAddr>) -> Udp {
     Udp::new(socket).expect("a working socket")
 }
 
-fn datagram(destination: SocketAddr, bytes: &[u8]) -> Transmit {
+fn datagrams<B: AsRef<[u8]>>(all: impl IntoIterator<Item = (SocketAddr, B)>) -> Datagrams {
     let source = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-    Transmit {
-        source,
-        destination,
-        contents: bytes.to_vec(),
+    let mut datagrams = Datagrams::default();
+    for (destination, bytes) in all {
+        datagrams.push(source, destination, bytes.as_ref());
     }
+    datagrams
 }
 
 /// Receives until `count` datagrams are there.
@@ -66,11 +66,8 @@ fn a_bad_destination_does_not_end_segmentation() {
     let mut receiver = udp(Ipv4Addr::LOCALHOST);
     let bad = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     for _ in 0..100 {
-        let mut batch = Vec::new();
-        for destination in [bad, bad, receiver.local(), receiver.local()] {
-            batch.push(datagram(destination, &[1; 1000]));
-        }
-        sender.send(&mut batch);
+        let destinations = [bad, bad, receiver.local(), receiver.local()];
+        sender.send(&mut datagrams(destinations.map(|to| (to, [1; 1000]))));
         receive(&mut receiver, 2);
     }
     assert!(sender.segmentation);
@@ -88,9 +85,10 @@ fn a_batch_for_many_arrives_whole_and_in_order_for_each() {
     let mut batch = Vec::new();
     for (number, size) in sizes.into_iter().enumerate() {
         for receiver in &receivers {
-            batch.push(datagram(receiver.local(), &vec![number as u8; size]));
+            batch.push((receiver.local(), vec![number as u8; size]));
         }
     }
+    let mut batch = datagrams(batch);
     sender.send(&mut batch);
     assert!(batch.is_empty());
     for receiver in &mut receivers {
@@ -118,10 +116,10 @@ fn without_segmentation_everything_arrives_too() {
     let mut sender = udp(Ipv4Addr::LOCALHOST);
     sender.segmentation = false;
     let mut receiver = udp(Ipv4Addr::LOCALHOST);
-    let mut batch: Vec<Transmit> = (0..200)
-        .map(|number| datagram(receiver.local(), &[number; 100]))
-        .collect();
-    sender.send(&mut batch);
+    let local = receiver.local();
+    sender.send(&mut datagrams(
+        (0..200).map(|number| (local, [number; 100])),
+    ));
     let received = receive(&mut receiver, 200);
     assert!((0..200).eq(received.iter().map(|(_, bytes)| bytes[0])));
 }
@@ -131,17 +129,15 @@ fn one_socket_serves_both_families() {
     let mut dual = udp(Ipv6Addr::UNSPECIFIED);
     let port = dual.local().port();
     let mut v4 = udp(Ipv4Addr::LOCALHOST);
-    v4.send(&mut vec![datagram(
-        (Ipv4Addr::LOCALHOST, port).into(),
-        b"four",
-    )]);
+    let address = (Ipv4Addr::LOCALHOST, port).into();
+    v4.send(&mut datagrams([(address, b"four")]));
     let received = receive(&mut dual, 1);
     assert_eq!(
         received,
         [(v4.local(), b"four".to_vec())],
         "the mapped address became IPv4"
     );
-    dual.send(&mut vec![datagram(v4.local(), b"back")]);
+    dual.send(&mut datagrams([(v4.local(), b"back")]));
     assert_eq!(receive(&mut v4, 1)[0].1, b"back");
 }
 
@@ -149,12 +145,11 @@ fn one_socket_serves_both_families() {
 fn what_the_kernel_refuses_is_counted_and_does_not_hold_up_the_rest() {
     let mut sender = udp(Ipv4Addr::LOCALHOST);
     let mut receiver = udp(Ipv4Addr::LOCALHOST);
-    let mut batch = vec![
-        datagram((Ipv4Addr::LOCALHOST, 0).into(), b"port zero"),
-        datagram(receiver.local(), &vec![1; 70_000]),
-        datagram(receiver.local(), b"fine"),
-    ];
-    sender.send(&mut batch);
+    sender.send(&mut datagrams([
+        ((Ipv4Addr::LOCALHOST, 0).into(), b"port zero".to_vec()),
+        (receiver.local(), vec![1; 70_000]),
+        (receiver.local(), b"fine".to_vec()),
+    ]));
     assert_eq!(receive(&mut receiver, 1)[0].1, b"fine");
     assert_eq!(
         (sender.counters().send_errors, sender.counters().sent),
@@ -167,10 +162,10 @@ fn an_oversized_datagram_is_dropped_and_counted() {
     let mut sender = udp(Ipv4Addr::LOCALHOST);
     let mut receiver = udp(Ipv4Addr::LOCALHOST);
     let local = receiver.local();
-    sender.send(&mut vec![
-        datagram(local, &[1; 3000]),
-        datagram(local, b"fine"),
-    ]);
+    sender.send(&mut datagrams([
+        (local, vec![1; 3000]),
+        (local, b"fine".to_vec()),
+    ]));
     assert_eq!(
         receive(&mut receiver, 1),
         [(sender.local(), b"fine".to_vec())]

@@ -12,54 +12,79 @@
 //!     |Size0|H| VER |P| frame tag (RFC 6386 section 9.1), P 0: keyframe
 //! ```
 
-use str0m::rtp::{Vp8Descriptor, Vp8Patch};
+use str0m::rtp::Vp8Descriptor;
 
-use super::{Meta, Numbering, PictureId};
+use super::{Field, Meta, Numbering, Numbers, PictureId};
 
-/// The picture numbers of one packet, with what str0m needs to change them while it writes the packet out.
+/// KEYIDX has the low bits of its byte.
+const KEY_IDX_MASK: u8 = 0x1f;
+
+/// The picture numbers of one packet and where they stand.
 #[derive(Clone, Copy, Debug)]
-pub struct Descriptor(Vp8Descriptor);
+pub struct Descriptor {
+    picture_id: Option<PictureId>,
+    tl0_pic_idx: Option<Field>,
+    key_idx: Option<Field>,
+    end: usize,
+}
 
 impl Descriptor {
+    fn read(payload: &[u8]) -> Option<Self> {
+        let mut descriptor = Self {
+            picture_id: None,
+            tl0_pic_idx: None,
+            key_idx: None,
+            end: 1,
+        };
+        if payload.first()? & 0x80 == 0 {
+            return Some(descriptor);
+        }
+        let flags = *payload.get(1)?;
+        descriptor.end = 2;
+        if flags & 0x80 != 0 {
+            let id = PictureId::read(payload, descriptor.end)?;
+            descriptor.picture_id = Some(id);
+            descriptor.end = id.end();
+        }
+        if flags & 0x40 != 0 {
+            descriptor.tl0_pic_idx = Some(Field::read(payload, descriptor.end)?);
+            descriptor.end += 1;
+        }
+        if flags & 0x30 != 0 {
+            if flags & 0x10 != 0 {
+                descriptor.key_idx = Some(Field::read(payload, descriptor.end)?);
+            }
+            descriptor.end += 1;
+        }
+        Some(descriptor)
+    }
+
     /// PictureID, 7 or 15 bits.
     pub fn picture_id(&self) -> Option<u16> {
-        self.0.picture_id()
+        self.picture_id.map(|id| id.value)
     }
 
     /// Running index of base temporal layer frames.
     pub fn tl0_pic_idx(&self) -> Option<u8> {
-        self.0.tl0_pic_idx()
+        self.tl0_pic_idx.map(|index| index.value)
     }
 
     /// Running index of keyframes, 5 bits.
     pub fn key_idx(&self) -> Option<u8> {
-        self.0.key_idx()
+        self.key_idx.map(|index| index.value & KEY_IDX_MASK)
     }
 
-    /// The patch that puts other numbers in place of those that the descriptor has. A 7-bit PictureID stays one and
-    /// takes the low bits. `None` when there is nothing to change.
-    pub fn patch(&self, picture_id: u16, tl0_pic_idx: u8, key_idx: u8) -> Option<Vp8Patch> {
-        let narrow = |id: u16| {
-            let builder = self.0.patch();
-            let builder = match self.picture_id() {
-                Some(_) => builder.picture_id(id),
-                None => builder,
-            };
-            let builder = match self.tl0_pic_idx() {
-                Some(_) => builder.tl0_pic_idx(tl0_pic_idx),
-                None => builder,
-            };
-            let builder = match self.key_idx() {
-                Some(_) => builder.key_idx(key_idx & 0x1f),
-                None => builder,
-            };
-            builder.build().ok()
-        };
-        let has_numbers = self.picture_id().is_some() || self.tl0_pic_idx().is_some();
-        if !has_numbers && self.key_idx().is_none() {
-            return None;
+    /// Puts numbers in place of those that the payload has.
+    pub fn write(&self, payload: &mut [u8], numbers: &Numbers) {
+        if let Some(id) = self.picture_id {
+            id.write(payload, numbers.picture_id);
         }
-        narrow(picture_id & 0x7fff).or_else(|| narrow(picture_id & 0x7f))
+        if let Some(index) = self.tl0_pic_idx {
+            index.write(payload, numbers.tl0_pic_idx, 0xff);
+        }
+        if let Some(index) = self.key_idx {
+            index.write(payload, numbers.key_idx, KEY_IDX_MASK);
+        }
     }
 }
 
@@ -68,44 +93,28 @@ pub fn inspect(payload: &[u8]) -> Meta {
     let Ok(parsed) = Vp8Descriptor::parse(payload) else {
         return Meta::default();
     };
+    let Some(descriptor) = Descriptor::read(payload) else {
+        return Meta::default();
+    };
     let keyframe = parsed.starts_keyframe(payload);
+    let frame = payload.get(descriptor.end..).filter(|_| keyframe);
     Meta {
         keyframe,
-        dimensions: if keyframe { dimensions(payload) } else { None },
-        numbering: Numbering::Vp8(Descriptor(parsed)),
+        dimensions: frame.and_then(dimensions),
+        numbering: Numbering::Vp8(descriptor),
         spatial: None,
         sizes: None,
     }
 }
 
 /// Frame tag of 3 bytes, start code 9d 01 2a, then 14 bits of width and of height, each below 2 bits of scaling.
-fn dimensions(payload: &[u8]) -> Option<(u16, u16)> {
-    let header = payload.get(descriptor_bytes(payload)?..)?;
-    let &[_, _, _, 0x9d, 0x01, 0x2a, w0, w1, h0, h1] = header.first_chunk::<10>()? else {
+fn dimensions(frame: &[u8]) -> Option<(u16, u16)> {
+    let &[_, _, _, 0x9d, 0x01, 0x2a, w0, w1, h0, h1] = frame.first_chunk::<10>()? else {
         return None;
     };
     let width = u16::from_le_bytes([w0, w1]) & 0x3fff;
     let height = u16::from_le_bytes([h0, h1]) & 0x3fff;
     (width > 0 && height > 0).then_some((width, height))
-}
-
-/// How long the payload descriptor is, which str0m knows and does not tell.
-fn descriptor_bytes(payload: &[u8]) -> Option<usize> {
-    if payload.first()? & 0x80 == 0 {
-        return Some(1);
-    }
-    let flags = *payload.get(1)?;
-    let mut bytes = 2;
-    if flags & 0x80 != 0 {
-        bytes = PictureId::read(payload, bytes)?.end();
-    }
-    if flags & 0x40 != 0 {
-        bytes += 1;
-    }
-    if flags & 0x30 != 0 {
-        bytes += 1;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]
@@ -147,11 +156,31 @@ mod tests {
     }
 
     #[test]
-    fn a_short_picture_id_keeps_its_width_when_patched() {
-        let short = [0x90, 0x80, 0x05, 0x01, 0, 0];
-        assert!(descriptor(&short).patch(0x7fff, 0, 0).is_some());
-        let bare = [0x10, 0x01, 0, 0];
-        assert!(descriptor(&bare).patch(1, 1, 1).is_none());
+    fn writing_changes_the_numbers_and_nothing_else() {
+        let numbers = Numbers {
+            picture_id: 0x7abc,
+            tl0_pic_idx: 200,
+            key_idx: 9,
+            frame_number: 0,
+        };
+        let mut written = KEYFRAME;
+        descriptor(&KEYFRAME).write(&mut written, &numbers);
+        assert_eq!(written[..6], [0x90, 0xf0, 0xfa, 0xbc, 200, 0x49]);
+        assert_eq!(written[6..], KEYFRAME[6..]);
+    }
+
+    #[test]
+    fn a_short_picture_id_keeps_its_width() {
+        let mut short = [0x90, 0x80, 0x05, 0x01, 0, 0];
+        let numbers = Numbers {
+            picture_id: 0x7fff,
+            ..Numbers::default()
+        };
+        descriptor(&short).write(&mut short, &numbers);
+        assert_eq!(short, [0x90, 0x80, 0x7f, 0x01, 0, 0]);
+        let mut bare = [0x10, 0x01, 0, 0];
+        descriptor(&bare).write(&mut bare, &numbers);
+        assert_eq!(bare, [0x10, 0x01, 0, 0]);
     }
 
     #[test]

@@ -11,9 +11,7 @@
 //!     | scalability.. | when V, with the size of each spatial layer when Y
 //! ```
 
-use std::sync::Arc;
-
-use super::{Meta, Numbering, PictureId};
+use super::{Field, Meta, Numbering, Numbers, PictureId};
 use crate::forward::bits::Bits;
 use crate::forward::spatial::{Sizes, Spatial};
 
@@ -21,13 +19,7 @@ use crate::forward::spatial::{Sizes, Spatial};
 #[derive(Clone, Copy, Debug)]
 pub struct Descriptor {
     picture_id: Option<PictureId>,
-    tl0_pic_idx: Option<Tl0PicIdx>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Tl0PicIdx {
-    value: u8,
-    offset: u8,
+    tl0_pic_idx: Option<Field>,
 }
 
 impl Descriptor {
@@ -41,32 +33,14 @@ impl Descriptor {
         self.tl0_pic_idx.map(|index| index.value)
     }
 
-    /// A copy of `payload` with other numbers. str0m has no patch for VP9, so this costs a copy of the packet; the
-    /// caller asks only when the numbers differ, which is after a first switch.
-    pub fn patched(&self, payload: &[u8], picture_id: u16, tl0_pic_idx: u8) -> Arc<[u8]> {
-        let mut copy: Arc<[u8]> = Arc::from(payload);
-        // A new allocation has one owner.
-        if let Some(bytes) = Arc::get_mut(&mut copy) {
-            if let Some(id) = self.picture_id {
-                let at = usize::from(id.offset);
-                if id.is_15_bit {
-                    put(bytes, at, 0x80 | (picture_id >> 8) as u8 & 0x7f);
-                    put(bytes, at + 1, picture_id as u8);
-                } else {
-                    put(bytes, at, picture_id as u8 & 0x7f);
-                }
-            }
-            if let Some(index) = self.tl0_pic_idx {
-                put(bytes, usize::from(index.offset), tl0_pic_idx);
-            }
+    /// Puts numbers in place of those that the payload has.
+    pub fn write(&self, payload: &mut [u8], numbers: &Numbers) {
+        if let Some(id) = self.picture_id {
+            id.write(payload, numbers.picture_id);
         }
-        copy
-    }
-}
-
-fn put(bytes: &mut [u8], at: usize, value: u8) {
-    if let Some(byte) = bytes.get_mut(at) {
-        *byte = value;
+        if let Some(index) = self.tl0_pic_idx {
+            index.write(payload, numbers.tl0_pic_idx, 0xff);
+        }
     }
 }
 
@@ -101,10 +75,7 @@ fn parse(payload: &[u8]) -> Option<Meta> {
         spatial = *payload.get(at)? >> 1 & 0x07;
         at += 1;
         if !is_flexible {
-            descriptor.tl0_pic_idx = Some(Tl0PicIdx {
-                value: *payload.get(at)?,
-                offset: at as u8,
-            });
+            descriptor.tl0_pic_idx = Some(Field::read(payload, at)?);
             at += 1;
         }
     }
@@ -276,7 +247,13 @@ mod tests {
 
     #[test]
     fn patching_changes_the_numbers_and_nothing_else() {
-        let patched = descriptor(&KEYFRAME).patched(&KEYFRAME, 0x7abc, 200);
+        let mut patched = KEYFRAME;
+        let numbers = Numbers {
+            picture_id: 0x7abc,
+            tl0_pic_idx: 200,
+            ..Numbers::default()
+        };
+        descriptor(&KEYFRAME).write(&mut patched, &numbers);
         assert_eq!(descriptor(&patched).picture_id(), Some(0x7abc));
         assert_eq!(descriptor(&patched).tl0_pic_idx(), Some(200));
         assert_eq!(patched[0], KEYFRAME[0]);

@@ -1,10 +1,9 @@
 //! Descriptors written by hand; whole streams of them are in `tests/svc.rs`.
 
 use proptest::prelude::*;
-use str0m::rtp::{ExtensionSerializer, ExtensionValues};
 
 use super::*;
-use crate::forward::dependency::{Descriptor, Serializer};
+use crate::forward::dependency::Descriptor;
 
 /// Bits as they are written in the specification, spaces aside.
 fn bytes(bits: &str) -> Vec<u8> {
@@ -104,13 +103,10 @@ fn written(arrived: &[u8], layer: u8) -> Vec<u8> {
     frame = reader.read(arrived).unwrap_or(frame);
     let targets = frame.spatial.targets.expect("has targets");
     let descriptor = Descriptor::new(arrived).expect("fits");
-    let mut values = ExtensionValues::default();
-    values
-        .user_values
-        .set(descriptor.with_targets(&targets, layer));
-    let mut buffer = [0; 64];
-    let count = Serializer.write_to(&mut buffer, &values);
-    buffer[..count].to_vec()
+    let edited = descriptor.edited(descriptor.frame_number(), Some((&targets, layer)));
+    let mut bytes = vec![0; edited.written_bytes()];
+    edited.write_to(&mut bytes);
+    bytes
 }
 
 #[test]
@@ -165,12 +161,11 @@ proptest! {
             let (Some(targets), Some(descriptor)) = (frame.spatial.targets, Descriptor::new(arrived)) else {
                 continue;
             };
-            let mut values = ExtensionValues::default();
-            values.user_values.set(descriptor.with_targets(&targets, layer));
-            let mut buffer = [0; 300];
-            let count = Serializer.write_to(&mut buffer, &values);
-            prop_assert!((arrived.len()..=255).contains(&count));
-            let again = reader.read(&buffer[..count]);
+            let edited = descriptor.edited(descriptor.frame_number(), Some((&targets, layer)));
+            let mut bytes = vec![0; edited.written_bytes()];
+            edited.write_to(&mut bytes);
+            prop_assert!((arrived.len()..=255).contains(&bytes.len()));
+            let again = reader.read(&bytes);
             prop_assert_eq!(again.map(|f| f.spatial.needed_by), Some(frame.spatial.needed_by));
         }
     }
