@@ -106,7 +106,7 @@ impl Stage {
         Ok(Self {
             shared: Arc::new(Shared {
                 cast,
-                client: Client::new(),
+                client: endpoint::client()?,
                 identity: Identity::new()?,
                 lives,
                 progress,
@@ -138,6 +138,11 @@ impl Stage {
         let cast = &self.shared.cast;
         let first = cast.publishers.first().context("a publisher")?;
         let ip = endpoint::local_ip(&first.url).await?;
+        // They may go to another host.
+        let watch_ip = match cast.viewers.first() {
+            Some(first) => endpoint::local_ip(&first.url).await?,
+            None => ip,
+        };
         let mut joining = JoinSet::new();
         for (number, seat) in cast.publishers.iter().enumerate() {
             let (shared, seat) = (self.shared.clone(), seat.clone());
@@ -155,7 +160,7 @@ impl Stage {
             let after = cast.ramp / count * u32::try_from(number).unwrap_or(u32::MAX);
             joining.spawn(async move {
                 tokio::time::sleep_until(began + after).await;
-                (reactor, shared.watch(number, &seat, ip).await)
+                (reactor, shared.watch(number, &seat, watch_ip).await)
             });
         }
         self.hand_over(&mut joining).await;
